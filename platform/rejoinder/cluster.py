@@ -1,0 +1,122 @@
+"""The only `ray.init`: joins or starts Ray, ships our packages to every worker, and answers what the cluster has."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rejoinder.errors import ClusterError, RejoinderError
+from rejoinder.recipe import Recipe
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+"""The directory that holds platform/, serve/ and tuning/."""
+
+_RAY_SETTINGS = {
+    # Our runs are no concern of Ray's usage statistics.
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # How often the Train controller polls; every ray.train.report blocks for about this long (default 2 s).
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    # A rank that misses a report ends the run instead of hanging it for ever (Ray's default: no limit).
+    "RAY_TRAIN_COLLECTIVE_TIMEOUT_S": "600",
+    # Ray's own announcement of the same result tables that our console shows.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+}
+
+
+@contextmanager
+def connect(recipe: Recipe) -> Iterator[None]:
+    """Connects to Ray for the length of the block; a Ray that was started here is stopped at its end.
+
+    Raises ClusterError when the cluster of `cluster.address` cannot be joined.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    for name, value in _RAY_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    settings, local = recipe.cluster, recipe.cluster.address == "local"
+    debug = "REJOINDER_DEBUG" in os.environ
+    options: dict[str, Any] = {}
+    if local:
+        options = {"num_cpus": settings.num_cpus, "include_dashboard": False, "object_store_memory": 400 * 10**6}
+    try:
+        ray.init(
+            address=settings.address,
+            runtime_env=runtime_env(),
+            log_to_driver=debug,
+            logging_level="INFO" if debug else "ERROR",
+            **options,
+        )
+    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+        raise ClusterError(
+            f"cluster.address = {settings.address}: no Ray cluster can be joined there ({' '.join(str(error).split())}); "
+            "start one with `ray start --head`, or leave cluster.address=local"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def runtime_env() -> dict[str, Any]:
+    """What Ray's workers need to run our code: the packages themselves, uploaded from this checkout.
+
+    Chosen over PYTHONPATH because it needs no shared file system and does not clash with a PYTHONPATH that the job
+    was submitted with.
+    """
+    packages = [CHECKOUT / "platform" / "rejoinder", CHECKOUT / "serve", CHECKOUT / "tuning"]
+    variables = {name: os.environ[name] for name in _RAY_SETTINGS if name in os.environ}
+    return {"py_modules": [str(package) for package in packages], "env_vars": variables}
+
+
+def results(references: Sequence[Any]) -> list[Any]:
+    """`ray.get`, with the task's own error instead of Ray's wrapping when a user can put it right."""
+    import ray
+
+    try:
+        return list(ray.get(list(references)))
+    except ray.exceptions.RayTaskError as error:
+        cause = error.cause
+        if isinstance(cause, RejoinderError):
+            raise cause from None
+        raise
+
+
+def require(recipe: Recipe, num_cpus: float, num_gpus: float, what: str) -> None:
+    """Raises ClusterError at once when the cluster has less than is asked for, unless it may grow."""
+    import ray
+
+    total = ray.cluster_resources()
+    cpus, gpus = total.get("CPU", 0), total.get("GPU", 0)
+    if (cpus < num_cpus or gpus < num_gpus) and recipe.cluster.wait_for_nodes_s == 0:
+        raise ClusterError(
+            f"{what} needs {_count(num_cpus, 'CPU')} and {_count(num_gpus, 'GPU')}, the cluster has "
+            f"{_count(cpus, 'CPU')} and {_count(gpus, 'GPU')}; ask for less, add nodes, or set cluster.wait_for_nodes_s "
+            "where an autoscaler brings them"
+        )
+
+
+def num_cpus() -> int:
+    """CPU cores that Ray has to give, over all nodes."""
+    import ray
+
+    return int(ray.cluster_resources().get("CPU", 1))
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with."""
+    from importlib.metadata import version
+
+    packages = ("ray", "torch", "mlflow", "pyarrow", "tokenizers")
+    return {"python": sys.version.split()[0]} | {package: version(package) for package in packages}
+
+
+def _count(number: float, unit: str) -> str:
+    return f"{number:g} {unit}" + ("" if number == 1 else "s")

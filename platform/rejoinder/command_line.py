@@ -1,0 +1,109 @@
+"""argv in, a call of the job's function with the final recipe out.
+
+    python jobs/NAME.py [RECIPE] [section.key=value ...] [--flags]
+
+A job is a function `job(recipe, *, flag=default)`: its keyword-only parameters are its flags, documented by
+`Annotated[type, "help"]`. `--help` comes from the recipe's own docstrings, `--print` shows the final recipe.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import logging
+import os
+import sys
+import traceback
+import types
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from rejoinder import console
+from rejoinder.errors import RejoinderError, StorageError
+from rejoinder.recipe import Recipe, explain, load_recipe
+
+RECIPES = Path(__file__).resolve().parents[2] / "jobs" / "recipes"
+
+
+def run(job: Callable[..., object], argv: Sequence[str] | None = None) -> None:
+    """Runs a job as a program: exit status 0 done, 1 a user's error in one sentence, 2 wrong words, 130 Ctrl-C."""
+    parser = _parser(job)
+    arguments = vars(parser.parse_args(argv))
+    debug = arguments.pop("debug")
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    if debug:
+        os.environ["REJOINDER_DEBUG"] = "1"
+    try:
+        recipe = _recipe(arguments.pop("words"), explain_only=arguments.pop("help"), parser=parser)
+        if arguments.pop("print"):
+            sys.stdout.write(recipe.to_yaml())
+            return
+        job(recipe, **arguments)
+    except RejoinderError as error:
+        _leave(error, debug)
+    except OSError as error:
+        _leave(_storage_error(error) or error, debug)
+    except KeyboardInterrupt:
+        console.fail("stopped by Ctrl-C; the same command goes on from where it was")
+        sys.exit(130)
+
+
+def _recipe(words: list[str], explain_only: bool, parser: argparse.ArgumentParser) -> Recipe:
+    file = RECIPES / "demo.yaml"
+    if words and "=" not in words[0]:
+        file = _recipe_file(words.pop(0))
+    recipe = load_recipe(file, words)
+    if explain_only:
+        parser.print_help()
+        sys.stdout.write(f"\nSettings, as {file.name} has them:\n{explain(recipe)}")
+        sys.exit(0)
+    return recipe
+
+
+def _recipe_file(word: str) -> Path:
+    """A path, or the name of a recipe that stands in jobs/recipes."""
+    named = RECIPES / f"{word}.yaml"
+    return named if named.exists() and not Path(word).exists() else Path(word)
+
+
+def _parser(job: Callable[..., object]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s [RECIPE] [section.key=value ...] [flags]", description=inspect.getdoc(job), add_help=False
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="RECIPE section.key=value",
+        help="a recipe file or the name of one in jobs/recipes (default: demo), then settings to change",
+    )  # fmt: skip
+    parser.add_argument("--help", "-h", action="store_true", help="this text, with every setting, and exit")
+    parser.add_argument("--print", action="store_true", help="print the final recipe as YAML and exit")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks and the workers' own output")
+    hints = get_type_hints(job, include_extras=True)
+    for name, parameter in inspect.signature(job).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            parser.add_argument(f"--{name.replace('_', '-')}", **_flag(hints[name], parameter.default))
+    return parser
+
+
+def _flag(hint: Any, default: object) -> dict[str, Any]:
+    kind, text = get_args(hint)[:2]
+    if kind is bool:
+        return {"action": "store_true", "help": text}
+    if get_origin(kind) in (Union, types.UnionType):
+        kind = next(choice for choice in get_args(kind) if choice is not type(None))
+    shown = "" if default is None else f" (default: {default})"
+    return {"type": kind, "default": default, "help": text + shown, "metavar": kind.__name__.upper()}
+
+
+def _storage_error(error: OSError) -> StorageError | None:
+    """A full disk or a forbidden place, wherever it struck, in our words."""
+    from rejoinder.storage import explain_os_error
+
+    return explain_os_error(error)
+
+
+def _leave(error: BaseException, debug: bool) -> None:
+    if debug or not isinstance(error, RejoinderError):
+        traceback.print_exception(error)
+    console.fail(f"error: {error}")
+    sys.exit(1)

@@ -1,0 +1,103 @@
+"""What people see while a job runs: stages, facts and progress; rich in a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+_out = Console(soft_wrap=True, highlight=False)
+_err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def say(text: str = "") -> None:
+    """One line of result or progress on standard output."""
+    _out.print(text, markup=False)
+
+
+def fail(text: str) -> None:
+    """An error, on standard error."""
+    _err.print(text, markup=False)
+
+
+@contextmanager
+def stage(title: str) -> Iterator[None]:
+    """Prints the title of a stage, and how long it took when it ends well."""
+    started = time.monotonic()
+    _out.print(f"\n[bold]── {title} ──[/bold]" if _out.is_terminal else f"\n== {title}")
+    yield
+    _out.print(f"   done in {duration(time.monotonic() - started)}", style="dim")
+
+
+class ProgressLine:
+    """A bar in a terminal; elsewhere a line every few seconds. `total` is in `unit`s."""
+
+    def __init__(self, title: str, total: int | None, unit: str, seconds_between_lines: float = 10) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._pause, self._printed_at, self._started = seconds_between_lines, time.monotonic(), time.monotonic()
+        self._done_at_start: int | None = None
+        self._bar: Progress | None = None
+        if _out.is_terminal:
+            self._bar = Progress(
+                TextColumn("   {task.description}"),
+                BarColumn(),
+                TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + unit if total else "{task.completed:,.0f} " + unit),
+                TextColumn("{task.fields[note]}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                console=_out,
+                transient=True,
+            )
+            self._task = self._bar.add_task(title, total=total, note="")
+            self._bar.start()
+
+    def update(self, done: int, note: str = "") -> None:
+        """How far it has come, and what else is worth saying."""
+        if self._done_at_start is None:
+            self._done_at_start = done
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, note=note)
+        elif time.monotonic() - self._printed_at >= self._pause:
+            self._printed_at = time.monotonic()
+            _out.print(f"   {self._title}: {self._counted(done)}{', ' + note if note else ''}{self._left(done)}", markup=False)
+
+    def close(self) -> None:
+        """Takes the bar away."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _counted(self, done: int) -> str:
+        return f"{done:,}/{self._total:,} {self._unit}" if self._total else f"{done:,} {self._unit}"
+
+    def _left(self, done: int) -> str:
+        made = done - (self._done_at_start or 0)
+        if not self._total or made <= 0:
+            return ""
+        pace_s = (time.monotonic() - self._started) / made
+        return f", {duration(pace_s * (self._total - done))} left"
+
+    def __enter__(self) -> ProgressLine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def duration(seconds: float) -> str:
+    """75.3 -> `1 min 15 s`; below ten seconds with one decimal."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def num_bytes(size_bytes: float) -> str:
+    """1536 -> `1.5 kB` (decimal units)."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if size_bytes < 1000 or unit == "GB":
+            return f"{size_bytes:,.0f} B" if unit == "B" else f"{size_bytes:,.1f} {unit}"
+        size_bytes /= 1000
+    raise AssertionError("unreachable")

@@ -1,0 +1,87 @@
+"""The protocol of every model, and the legend of shapes.
+
+A capital suffix names a tensor's dimensions, everywhere in Rejoinder:
+
+    B  rows of a batch              S  tokens of a context        T  tokens of a reply
+    N  tokens of a batch's replies that are not padding           V  token ids
+    D  width of the model           H  attention heads            K  width of a head
+    L  layers                       W  beams
+
+A mask is named by the sentence that is true where it is True: `context_is_pad_BS`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rejoinder import catalog
+from rejoinder.batches import Batch
+from rejoinder.recipe import PluginSettings, Recipe
+
+ROOM = "rejoinder.models"
+
+State = dict[str, Tensor]
+"""All that a decoder keeps between two steps, the context's encoding included. The first dimension of every tensor is
+B, and rows know nothing of each other, so rows can be taken, put together and left out freely."""
+
+
+class Seq2Seq(nn.Module, ABC):
+    """Encodes a context once, then says the reply token by token; learns all positions of a reply at once."""
+
+    num_ids: int
+    max_context_tokens: int
+    max_reply_tokens: int
+
+    @abstractmethod
+    def forward(self, batch: Batch) -> Tensor:
+        """Teacher forcing: logits_NV of the reply tokens that are not padding, row by row."""
+
+    @abstractmethod
+    def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
+        """Encodes contexts; the state before the first step.
+
+        Its tensors have the same sizes, B aside, whatever S is: contexts are filled up to `max_context_tokens`, so
+        that rows of different requests can share a batch.
+        """
+
+    @abstractmethod
+    def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
+        """Reads one id per row (START_ID first); logits_BV of the next one, and the state after it.
+
+        The state given may be written to. Rows may stand at different positions.
+        """
+
+    @property
+    def num_parameters(self) -> int:
+        """Weights, shared ones counted once."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+
+def build_model(recipe: Recipe, num_ids: int) -> Seq2Seq:
+    """The recipe's model with fresh weights, drawn from torch's global generator."""
+    settings: PluginSettings = recipe.model
+    text = recipe.text
+    model: Seq2Seq = catalog.pick(ROOM, settings.name).build(
+        settings, num_ids, text.max_context_tokens, text.max_reply_tokens
+    )
+    return model
+
+
+def select_rows(state: State, rows_B: Tensor) -> State:
+    """The state of these rows, in this order; a row may be taken several times."""
+    return {name: tensor.index_select(0, rows_B) for name, tensor in state.items()}
+
+
+def empty_state(like: State, num_rows: int) -> State:
+    """Zeros for `num_rows` rows, shaped as in another state: slots to copy rows into."""
+    return {name: torch.zeros(num_rows, *tensor.shape[1:], dtype=tensor.dtype, device=tensor.device) for name, tensor in like.items()}
+
+
+def reply_tokens(hidden_BTD: Tensor, batch: Batch) -> Tensor:
+    """hidden_ND at the positions that count: logits are the dearest part and padding needs none."""
+    kept: Any = hidden_BTD[~batch.reply_is_pad_BT]
+    return kept

@@ -1,0 +1,118 @@
+"""GRU encoder-decoder (Cho et al. 2014) with general attention (Luong et al. 2015).
+
+A bidirectional GRU reads the context; a GRU writes the reply. Attention comes after the decoder's recurrence, so
+teacher forcing is one call into the fused kernels over all positions, not a loop over tokens.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from rejoinder.batches import Batch
+from rejoinder.models.base import Seq2Seq, State, reply_tokens
+from rejoinder.models.layers import fill_up, initialise_recurrent, tied_logits
+from rejoinder.recipe import PluginSettings
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Settings(PluginSettings):
+    name: Literal["gru_attention"] = "gru_attention"
+    width: Positive = 256
+    """D: width of embeddings and of the decoder's hidden state; even, since each direction of the encoder has half."""
+    num_encoder_layers: Positive = 1
+    """Bidirectional layers that read the context."""
+    num_decoder_layers: Positive = 1
+    """Layers that write the reply."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of activations set to 0 while training: embeddings, between layers, before the output."""
+
+    @model_validator(mode="after")
+    def _even_width(self) -> Settings:
+        if self.width % 2:
+            raise ValueError(f"width = {self.width} must be even; try {self.width + 1}")
+        return self
+
+
+def build(settings: Settings, num_ids: int, max_context_tokens: int, max_reply_tokens: int) -> GruAttention:
+    """A model with fresh weights."""
+    return GruAttention(settings, num_ids, max_context_tokens, max_reply_tokens)
+
+
+class GruAttention(Seq2Seq):
+    """See `Seq2Seq`. State: the decoder's hidden states, the context's encoding and its attention keys."""
+
+    def __init__(self, settings: Settings, num_ids: int, max_context_tokens: int, max_reply_tokens: int) -> None:
+        super().__init__()
+        self.num_ids, self.max_context_tokens, self.max_reply_tokens = num_ids, max_context_tokens, max_reply_tokens
+        width = settings.width
+        self._scale = width**0.5
+        self.embedding = nn.Embedding(num_ids, width)
+        self.encoder = nn.GRU(
+            width, width // 2, settings.num_encoder_layers, batch_first=True, bidirectional=True,
+            dropout=settings.dropout if settings.num_encoder_layers > 1 else 0.0,
+        )  # fmt: skip
+        self.decoder = nn.GRU(
+            width, width, settings.num_decoder_layers, batch_first=True,
+            dropout=settings.dropout if settings.num_decoder_layers > 1 else 0.0,
+        )  # fmt: skip
+        self.bridge = nn.Linear(width, settings.num_decoder_layers * width)
+        self.key = nn.Linear(width, width, bias=False)
+        self.combine = nn.Linear(2 * width, width)
+        self.output_bias = nn.Parameter(torch.zeros(num_ids))
+        self.dropout = nn.Dropout(settings.dropout)
+        # 1/sqrt(D) embeddings, scaled up by sqrt(D) at the input, give unit inputs and unit logits with tied weights.
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        initialise_recurrent(self.encoder)
+        initialise_recurrent(self.decoder)
+
+    def forward(self, batch: Batch) -> Tensor:
+        memory_BSD, hidden_LBD = self._encode(batch.context_ids_BS, batch.context_is_pad_BS)
+        outputs_BTD, _ = self.decoder(self._embed(batch.reply_input_ids_BT), hidden_LBD)
+        attended_BTD = self._attend(outputs_BTD, self.key(memory_BSD), memory_BSD, batch.context_is_pad_BS)
+        return tied_logits(reply_tokens(attended_BTD, batch), self.embedding.weight, self.output_bias)
+
+    def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
+        memory_BSD, hidden_LBD = self._encode(context_ids_BS, context_is_pad_BS)
+        longest = self.max_context_tokens
+        return {
+            "hidden_BLD": hidden_LBD.transpose(0, 1).contiguous(),
+            "memory_BSD": fill_up(memory_BSD, longest),
+            "keys_BSD": fill_up(self.key(memory_BSD), longest),
+            "context_is_pad_BS": fill_up(context_is_pad_BS, longest, value=True),
+        }
+
+    def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
+        hidden_LBD = state["hidden_BLD"].transpose(0, 1).contiguous()
+        outputs_B1D, hidden_LBD = self.decoder(self._embed(ids_B[:, None]), hidden_LBD)
+        attended_B1D = self._attend(outputs_B1D, state["keys_BSD"], state["memory_BSD"], state["context_is_pad_BS"])
+        logits_BV = tied_logits(attended_B1D[:, 0], self.embedding.weight, self.output_bias)
+        return logits_BV, state | {"hidden_BLD": hidden_LBD.transpose(0, 1).contiguous()}
+
+    def _encode(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> tuple[Tensor, Tensor]:
+        """memory_BSD and the decoder's first hidden_LBD."""
+        lengths_B = (~context_is_pad_BS).sum(1)
+        packed = nn.utils.rnn.pack_padded_sequence(
+            self._embed(context_ids_BS), lengths_B.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+        )
+        encoded, last_2LBD = self.encoder(packed)
+        memory_BSD, _ = nn.utils.rnn.pad_packed_sequence(encoded, batch_first=True, total_length=context_ids_BS.shape[1])
+        top_BD = torch.cat([last_2LBD[-2], last_2LBD[-1]], dim=-1)
+        first_BLD = torch.tanh(self.bridge(top_BD)).unflatten(-1, (-1, self.embedding.embedding_dim))
+        return memory_BSD, first_BLD.transpose(0, 1).contiguous()
+
+    def _attend(self, outputs_BTD: Tensor, keys_BSD: Tensor, memory_BSD: Tensor, context_is_pad_BS: Tensor) -> Tensor:
+        """tanh(W [output; what was read from the context])."""
+        scores_BTS = outputs_BTD @ keys_BSD.transpose(1, 2)
+        scores_BTS = scores_BTS.masked_fill(context_is_pad_BS[:, None, :], torch.finfo(scores_BTS.dtype).min)
+        read_BTD = scores_BTS.softmax(-1) @ memory_BSD
+        attended: Tensor = self.dropout(torch.tanh(self.combine(torch.cat([outputs_BTD, read_BTD], dim=-1))))
+        return attended
+
+    def _embed(self, ids: Tensor) -> Tensor:
+        embedded: Tensor = self.dropout(self.embedding(ids) * self._scale)
+        return embedded

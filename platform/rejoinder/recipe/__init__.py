@@ -1,0 +1,46 @@
+"""The recipe: one typed tree of every setting, validated before anything starts.
+
+defaults < recipe YAML < `section.key=value` words < a trial's sample. `load_recipe` puts them together,
+`Recipe.to_yaml` writes the result back as a file that is itself a valid recipe, `explain` makes the `--help`.
+"""
+
+from rejoinder.recipe.base import PluginSettings, Section, absolute_path, plugin_of
+from rejoinder.recipe.explain import explain
+from rejoinder.recipe.loading import load_recipe, override, validate
+from rejoinder.recipe.sections import (
+    ClusterSection,
+    DataSection,
+    DecodingSection,
+    EvaluationSection,
+    RegistrySection,
+    ScalingSection,
+    ServingSection,
+    StorageSection,
+    TextSection,
+    TrainingSection,
+    TuningSection,
+)
+from rejoinder.recipe.tree import Recipe
+
+__all__ = [
+    "ClusterSection",
+    "DataSection",
+    "DecodingSection",
+    "EvaluationSection",
+    "PluginSettings",
+    "Recipe",
+    "RegistrySection",
+    "ScalingSection",
+    "Section",
+    "ServingSection",
+    "StorageSection",
+    "TextSection",
+    "TrainingSection",
+    "TuningSection",
+    "absolute_path",
+    "explain",
+    "load_recipe",
+    "override",
+    "plugin_of",
+    "validate",
+]

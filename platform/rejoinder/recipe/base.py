@@ -1,0 +1,70 @@
+"""What every section of the recipe is made of: frozen fields, unknown keys refused, docstrings as help."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, SerializeAsAny
+
+from rejoinder import catalog
+from rejoinder.errors import RecipeError
+
+_HAS_SCHEME = re.compile(r"^[a-z][a-z0-9+.-]*://")
+
+
+class Section(BaseModel):
+    """A part of the recipe. Fields are documented by the string under each of them."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class PluginSettings(Section):
+    """The settings of one plug-in; the class `Settings` of its file inherits from this."""
+
+    name: str
+    """Which plug-in: the name of its file in the room's folder."""
+
+
+def absolute_path(value: str) -> str:
+    """A path made absolute (`~` resolved), because Ray's workers have another working directory; URIs as they are."""
+    return value if _HAS_SCHEME.match(value) else str(Path(value).expanduser().absolute())
+
+
+AbsolutePath = Annotated[str, AfterValidator(absolute_path)]
+
+
+def plugin_of(room: str) -> Any:
+    """The type of a field that holds `{name: PLUGIN, ...}`, validated by the plug-in's own `Settings`."""
+
+    def read(value: object) -> PluginSettings:
+        if isinstance(value, PluginSettings):
+            return value
+        if isinstance(value, str):
+            value = {"name": value}
+        if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+            raise ValueError(f"needs a name; {catalog.choices('', catalog.names(room))}")
+        try:
+            plugin = catalog.pick(room, value["name"])
+        except RecipeError as error:
+            raise ValueError(str(error)) from None
+        settings: PluginSettings = plugin.Settings.model_validate(value)
+        return settings
+
+    return Annotated[SerializeAsAny[PluginSettings], PlainValidator(read), PluginRoom(room)]
+
+
+class PluginRoom:
+    """Marks a field with the room its plug-ins live in, for `explain`."""
+
+    def __init__(self, room: str) -> None:
+        self.room = room
+
+
+def plugin(room: str, settings: PluginSettings) -> ModuleType:
+    """The module whose `Settings` these are."""
+    return catalog.pick(room, settings.name)

@@ -1,0 +1,211 @@
+"""The sections of the recipe: each field with its default and, under it, its meaning, unit and consequence."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field
+
+from rejoinder.recipe.base import AbsolutePath, PluginSettings, Section, plugin_of
+
+if TYPE_CHECKING:
+    CorpusSettings = OptimizerSettings = ScheduleSettings = PluginSettings
+else:
+    CorpusSettings = plugin_of("rejoinder.corpora")
+    OptimizerSettings = plugin_of("rejoinder.optimizers")
+    ScheduleSettings = plugin_of("rejoinder.schedules")
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class StorageSection(Section):
+    """Where everything that is made is kept."""
+
+    uri: AbsolutePath = Field(default_factory=lambda: os.environ.get("REJOINDER_HOME", "~/.rejoinder"), validate_default=True)
+    """Directory for shards, runs and the model store. On a cluster of several nodes it must be one that every
+    node sees under the same path. Default: the environment's REJOINDER_HOME, else ~/.rejoinder."""
+
+
+class ClusterSection(Section):
+    """How to reach Ray."""
+
+    address: str = Field(default_factory=lambda: os.environ.get("RAY_ADDRESS", "local"))
+    """`local` starts a Ray of our own and stops it at the end; `auto` or an address joins a running cluster.
+    Default: the environment's RAY_ADDRESS (`ray job submit` sets it), else `local`."""
+    num_cpus: Annotated[int, Field(gt=0)] | None = None
+    """CPUs that a `local` Ray offers; null counts the machine's cores. More than there are is allowed."""
+    wait_for_nodes_s: Annotated[float, Field(ge=0)] = 0
+    """Seconds to wait for an autoscaler to bring the nodes that the recipe asks for. 0 refuses at once when the
+    cluster has too little."""
+
+
+class DataSection(Section):
+    """Which conversations to learn from, and how they are split."""
+
+    corpora: Annotated[tuple[CorpusSettings, ...], Field(min_length=1)]
+    """The corpora to read, each `{name: READER, ...settings of that reader}`."""
+    split_seed: int = 0
+    """Changes which conversations are held out. The same seed keeps every conversation where it is when a corpus
+    is added."""
+    valid_fraction: Fraction = 0.05
+    """Share of the conversations held out to watch training and choose the best checkpoint."""
+    test_fraction: Fraction = 0.05
+    """Share of the conversations held out for the final evaluation; never seen in training."""
+    max_broken_lines: Annotated[int, Field(ge=0)] = 100
+    """Broken records of a corpus that are skipped and counted; one more refuses the corpus."""
+    exchanges_per_shard: Positive = 16_384
+    """Exchanges in one Arrow file. Smaller shards spread over more Ray tasks; larger ones mean fewer files."""
+
+
+class TextSection(Section):
+    """How turns become token ids."""
+
+    vocabulary_size: Annotated[int, Field(ge=300, le=1_000_000)] = 4_096
+    """Token ids in all: 256 bytes, the control tokens, and merges learnt from the training split. A larger one
+    makes shorter sequences and a more expensive output layer."""
+    max_tokenizer_conversations: Positive = 100_000
+    """Conversations of the training split that the tokenizer is trained on: the first ones in corpus order."""
+    max_context_turns: Positive = 4
+    """Previous turns that a reply may depend on; older ones are cut."""
+    max_context_tokens: Annotated[int, Field(ge=8)] = 64
+    """Tokens of context, speaker markers included; the oldest turns are cut first."""
+    max_reply_tokens: Annotated[int, Field(ge=4)] = 40
+    """Tokens of a reply, end token included; a longer one is learnt from up to here."""
+
+
+class TrainingSection(Section):
+    """How the model is trained."""
+
+    num_steps: Positive = 1_000
+    """Optimizer updates in all; each reads one global batch."""
+    batch_tokens: Positive = 8_192
+    """Tokens of one global batch (contexts and replies, padding included), shared by all workers. It does not
+    depend on the number of workers: 1, 2 or 4 of them optimise the same thing."""
+    max_microbatch_tokens: Positive | None = None
+    """Tokens that one worker may hold in memory at a time; a larger share of the global batch is done in several
+    forward and backward passes. null: in one."""
+    learning_rate: Annotated[float, Field(gt=0, lt=10)] = 1e-3
+    """Peak rate, reached after the warm-up."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 100
+    """Updates over which the rate rises linearly from 0 to its peak."""
+    schedule: ScheduleSettings = Field(default={"name": "cosine"}, validate_default=True)
+    """How the rate falls after the warm-up."""
+    optimizer: OptimizerSettings = Field(default={"name": "adamw"}, validate_default=True)
+    """How gradients become updates."""
+    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
+    """Gradients are scaled down to this global L2 norm, so that one batch cannot throw the weights away."""
+    label_smoothing: Fraction = 0.0
+    """Probability mass taken from the right token and spread over all: less certain, often better replies."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the forward pass: bf16 autocast halves memory and is fast on recent GPUs and CPUs."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the initial weights, the order of the data, and dropout."""
+    log_every_steps: Positive = 25
+    """Updates between two lines of progress and two points in the tracker's curves."""
+    validate_every_steps: Positive = 250
+    """Updates between two validations. The last step is always validated."""
+    checkpoint_every_steps: Positive = 250
+    """Updates between two checkpoints: what an interruption can cost. Every validation makes one too."""
+    max_restarts: Annotated[int, Field(ge=0)] = 3
+    """How often training starts again from the last checkpoint after a worker or node was lost."""
+
+
+class ScalingSection(Section):
+    """What training runs on."""
+
+    num_workers: Positive = 2
+    """DDP workers, a process each."""
+    cpus_per_worker: Positive = 1
+    """CPU cores, and threads, of one worker."""
+    gpus_per_worker: Literal[0, 1] = 0
+    """1 trains on GPUs with NCCL, one for each worker; 0 on CPUs with gloo."""
+
+
+class DecodingSection(Section):
+    """How the next token is chosen from the model's probabilities."""
+
+    temperature: Annotated[float, Field(ge=0, le=5)] = 0.7
+    """Below 1 sharpens the distribution, above 1 flattens it; 0 always takes the most probable token (greedy)."""
+    top_k: Annotated[int, Field(ge=0)] = 40
+    """Only the k most probable tokens may be chosen; 0 allows all (Fan et al. 2018)."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Only the smallest set of tokens whose probability reaches p may be chosen (Holtzman et al. 2019)."""
+    repetition_penalty: Annotated[float, Field(ge=1, le=10)] = 1.2
+    """Divides the logits of tokens that the reply already has; 1 is off (Keskar et al. 2019)."""
+    min_reply_tokens: Annotated[int, Field(ge=0)] = 1
+    """The end token is not allowed before this many tokens."""
+
+
+class EvaluationSection(Section):
+    """What is measured after training."""
+
+    batch_tokens: Positive = 8_192
+    """Tokens of one batch, padding included."""
+    num_samples: Annotated[int, Field(ge=0)] = 5
+    """Exchanges of the split that are shown with the model's own reply."""
+
+
+class RegistrySection(Section):
+    """Where models and runs are recorded."""
+
+    model: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")] = "chat"
+    """Name of the registered model."""
+    experiment: Annotated[str, Field(min_length=1)] = "rejoinder"
+    """Name of the MLflow experiment that holds the training runs."""
+    tracking_uri: str | None = Field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI"))
+    """The MLflow server or store. Default: the environment's MLFLOW_TRACKING_URI, else an SQLite file under
+    storage.uri."""
+
+
+class ServingSection(Section):
+    """The chat endpoint."""
+
+    application: Annotated[str, Field(min_length=1)] = "rejoinder"
+    """Name of the Ray Serve application."""
+    alias: Annotated[str, Field(min_length=1)] = "champion"
+    """Alias of the registered model that is served."""
+    host: str = "127.0.0.1"
+    """Address to listen on. There is no authentication yet: leave it on this machine, or stand behind a gateway."""
+    port: Annotated[int, Field(gt=0, lt=65536)] = 8_000
+    """Port to listen on."""
+    min_replicas: Positive = 1
+    """Replicas that always run."""
+    max_replicas: Positive = 2
+    """Replicas that autoscaling may start."""
+    target_ongoing_requests: Annotated[float, Field(gt=0)] = 8
+    """Requests in flight per replica that autoscaling aims at."""
+    cpus_per_replica: Positive = 1
+    """CPU cores, and threads, of one replica."""
+    gpus_per_replica: Literal[0, 1] = 0
+    """1 puts each replica on a GPU."""
+    num_slots: Positive = 16
+    """Replies that one replica writes at the same time; further requests wait."""
+    max_queued_requests: Positive = 64
+    """Requests that may wait for a slot; further ones are answered 429 with Retry-After."""
+    max_reply_tokens: Positive | None = None
+    """Longest reply a request may ask for; null takes text.max_reply_tokens, which the model was trained on."""
+    request_timeout_s: Annotated[float, Field(gt=0)] = 60
+    """A request that takes longer is ended."""
+    fallback_reply: Annotated[str, Field(min_length=1)] = "I am not sure what to say to that."
+    """What is said when the model answers with nothing at all."""
+
+
+class TuningSection(Section):
+    """The search for better settings."""
+
+    space: Annotated[str, Field(min_length=1)] = "optimisation"
+    """What is searched: the name of a file in tuning/spaces."""
+    num_trials: Positive = 8
+    """Settings to try."""
+    max_concurrent_trials: Positive | None = None
+    """Trials at a time; null takes as many as the cluster has room for."""
+    grace_steps: Positive = 50
+    """Steps that every trial may make before ASHA may stop it."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """ASHA keeps one trial in this many at each rung."""
+    seed: int = 0
+    """Seed of the search."""
+
+

@@ -1,0 +1,113 @@
+"""Recipe: the whole tree, what may not stand side by side in it, and how it is written back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import yaml
+from pydantic import Field, model_validator
+
+from rejoinder.recipe.base import PluginSettings, Section, plugin_of
+from rejoinder.recipe.sections import (
+    ClusterSection,
+    DataSection,
+    DecodingSection,
+    EvaluationSection,
+    RegistrySection,
+    ScalingSection,
+    ServingSection,
+    StorageSection,
+    TextSection,
+    TrainingSection,
+    TuningSection,
+)
+
+if TYPE_CHECKING:
+    ModelSettings = PluginSettings
+else:
+    ModelSettings = plugin_of("rejoinder.models")
+
+
+class Recipe(Section):
+    """Every setting there is."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$")]
+    """What this recipe is called; runs and shards begin with it."""
+    data: DataSection
+    text: TextSection = Field(default_factory=TextSection)
+    model: ModelSettings
+    """The architecture, `{name: MODEL, ...settings of that model}`."""
+    training: TrainingSection = Field(default_factory=TrainingSection)
+    scaling: ScalingSection = Field(default_factory=ScalingSection)
+    decoding: DecodingSection = Field(default_factory=DecodingSection)
+    evaluation: EvaluationSection = Field(default_factory=EvaluationSection)
+    registry: RegistrySection = Field(default_factory=RegistrySection)
+    serving: ServingSection = Field(default_factory=ServingSection)
+    tuning: TuningSection = Field(default_factory=TuningSection)
+    cluster: ClusterSection = Field(default_factory=ClusterSection)
+    storage: StorageSection = Field(default_factory=StorageSection)
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Recipe:
+        problems = list(_contradictions(self))
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def to_yaml(self) -> str:
+        """The final recipe, itself valid input to every job."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+    def fingerprint(self, *sections: str) -> str:
+        """16 hexadecimal digits that change with any setting of these sections."""
+        data = self.model_dump(mode="json", include=set(sections))
+        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _contradictions(recipe: Recipe) -> Any:
+    data, text, training, serving = recipe.data, recipe.text, recipe.training, recipe.serving
+    if data.valid_fraction == 0:
+        yield "data.valid_fraction = 0: training needs held-out conversations; try 0.05"
+    if data.valid_fraction + data.test_fraction >= 1:
+        yield (
+            f"data.valid_fraction = {data.valid_fraction} and data.test_fraction = {data.test_fraction} leave nothing "
+            "to train on; their sum must be below 1"
+        )
+    longest = text.max_context_tokens + text.max_reply_tokens
+    for where, tokens in (
+        ("training.batch_tokens", training.batch_tokens),
+        ("training.max_microbatch_tokens", training.max_microbatch_tokens or longest),
+        ("evaluation.batch_tokens", recipe.evaluation.batch_tokens),
+    ):
+        if tokens < longest:
+            yield (
+                f"{where} = {tokens}: the longest exchange alone has text.max_context_tokens + text.max_reply_tokens "
+                f"= {longest} tokens; give at least that"
+            )
+    if training.warmup_steps >= training.num_steps:
+        yield (
+            f"training.warmup_steps = {training.warmup_steps} must be below training.num_steps = {training.num_steps}; "
+            f"try {training.num_steps // 10}"
+        )
+    if serving.min_replicas > serving.max_replicas:
+        yield (
+            f"serving.min_replicas = {serving.min_replicas} is above serving.max_replicas = {serving.max_replicas}; "
+            f"raise serving.max_replicas to {serving.min_replicas}"
+        )
+    if (serving.max_reply_tokens or 0) > text.max_reply_tokens:
+        yield (
+            f"serving.max_reply_tokens = {serving.max_reply_tokens}: the model learns replies of up to "
+            f"text.max_reply_tokens = {text.max_reply_tokens} tokens; ask for no more"
+        )
+    if recipe.decoding.min_reply_tokens >= text.max_reply_tokens:
+        yield (
+            f"decoding.min_reply_tokens = {recipe.decoding.min_reply_tokens} must be below "
+            f"text.max_reply_tokens = {text.max_reply_tokens}"
+        )
+    if "://" in recipe.storage.uri:
+        yield (
+            f"storage.uri = {recipe.storage.uri}: only directories are supported yet; mount the bucket, or give a "
+            "directory that every node sees"
+        )

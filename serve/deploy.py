@@ -1,0 +1,79 @@
+"""Recipe in, a running endpoint out."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+
+from ray import serve
+from ray.serve.config import HTTPOptions
+
+from rejoinder import cluster
+from rejoinder.errors import ServingError
+from rejoinder.recipe import Recipe
+from rejoinder.registry import Registry, Version
+from serve.app import build_application
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """An endpoint that answers."""
+
+    url: str
+    version: Version
+
+
+def deploy(recipe: Recipe) -> Deployed:
+    """Starts Serve if it does not run, deploys the recipe's application and waits until it is ready.
+
+    Needs a Ray connection. Raises RegistryError without a version to serve, ClusterError without room for a replica,
+    ServingError when the port is taken or the application does not come up.
+    """
+    serving = recipe.serving
+    version = Registry(recipe).find(serving.alias)
+    cluster.require(recipe, serving.cpus_per_replica, serving.gpus_per_replica, "one replica (serving.cpus_per_replica)")
+    url = f"http://{serving.host}:{serving.port}"
+    if not _is_ours(url):
+        _require_free_port(serving.host, serving.port)
+    serve.start(http_options=HTTPOptions(host=serving.host, port=serving.port))
+    try:
+        serve.run(build_application(recipe), name=serving.application, route_prefix="/")
+    except RuntimeError as error:
+        status = serve.status().applications.get(serving.application)
+        reason = status.message.strip().splitlines()[-1] if status and status.message else str(error)
+        raise ServingError(f"the application {serving.application!r} did not come up: {reason}") from error
+    _require_ready(url)
+    return Deployed(url, version)
+
+
+def _is_ours(url: str) -> bool:
+    """Whether a Serve of this cluster listens there already: then this is an update."""
+    try:
+        with urllib.request.urlopen(f"{url}/-/healthz", timeout=2) as answer:
+            return bool(answer.read() == b"success") and bool(serve.status().proxies)
+    except (OSError, urllib.error.URLError):
+        return False
+
+
+def _require_free_port(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ServingError(
+                    f"serving.port = {port}: another program listens on {host}:{port}; stop it, or choose another port"
+                ) from None
+            raise ServingError(f"serving.host = {host}, serving.port = {port}: {error.strerror}") from None
+
+
+def _require_ready(url: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{url}/readyz", timeout=30) as answer:
+            answer.read()
+    except OSError as error:
+        raise ServingError(f"{url}/readyz does not answer: {error}") from None

@@ -1,0 +1,79 @@
+"""One replica: a model version from the registry with its engine, answering many requests at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import torch
+
+from rejoinder import checkpoints
+from rejoinder.corpora import Turn
+from rejoinder.dialogue import ReplyPart, Responder
+from rejoinder.engine import Finish
+from rejoinder.errors import ServingError
+from rejoinder.recipe import Recipe
+from rejoinder.registry import Registry, Version
+
+STUCK_S = 30
+CANARY = "Hello!"
+
+
+class ChatReplica:
+    """Loads the version that the recipe's alias points at. Knows no HTTP: `serve.app` puts it behind the API."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        """Raises RegistryError when there is no such version, CheckpointError when it is damaged."""
+        serving = recipe.serving
+        torch.set_num_threads(serving.cpus_per_replica)
+        registry = Registry(recipe)
+        self.version: Version = registry.find(serving.alias)
+        device = "cuda" if serving.gpus_per_replica else "cpu"
+        trained = checkpoints.load(registry.download(self.version), device)
+        self.responder = Responder(trained, serving.num_slots, serving.max_queued_requests, serving.fallback_reply)
+        self.request_timeout_s = serving.request_timeout_s
+        self.responder.engine.start()
+        self.responder.reply(self.responder.context([Turn("user", CANARY)], "assistant"))  # warm before ready
+
+    @property
+    def model_names(self) -> list[str]:
+        """What a request may ask for: the registered model's name, or one version of it."""
+        return [self.version.model, f"{self.version.model}@{self.version.number}"]
+
+    async def stream(self, messages: list[Turn], **changes: float | int | None) -> AsyncIterator[ReplyPart]:
+        """The reply's parts as they come. Leaving early cancels the reply and frees its slot.
+
+        Raises EngineError for what cannot be answered, EngineFull when too many wait, ServingError after the timeout.
+        """
+        loop, parts = asyncio.get_running_loop(), asyncio.Queue[ReplyPart]()
+        context, decoding = self.responder.context(messages, "assistant"), self.responder.decoding(**changes)
+        cancel = self.responder.submit(
+            context, decoding, lambda part: loop.call_soon_threadsafe(parts.put_nowait, part)
+        )
+        try:
+            async with asyncio.timeout(self.request_timeout_s):
+                while True:
+                    part = await parts.get()
+                    if part.finish in (Finish.FAILED, Finish.CANCELLED):
+                        raise ServingError(f"the reply {part.finish.value}; try again")
+                    yield part
+                    if part.finish is not None:
+                        return
+        except TimeoutError:
+            raise ServingError(f"no reply within {self.request_timeout_s:g} s; try again later") from None
+        finally:
+            cancel()
+
+    def num_context_tokens(self, messages: list[Turn]) -> int:
+        """Tokens that the model reads of these messages."""
+        return len(self.responder.context(messages, "assistant"))
+
+    def check(self) -> None:
+        """Raises ServingError when the engine is stuck: Serve then starts the replica anew."""
+        stuck_s = self.responder.engine.statistics().seconds_since_step
+        if stuck_s > STUCK_S:
+            raise ServingError(f"the engine has not moved for {stuck_s:.0f} s")
+
+    def stop(self) -> None:
+        """Ends the engine."""
+        self.responder.engine.stop()

@@ -1,0 +1,81 @@
+"""Serving as stages of the corridor: deploy a version, ask it something, say where to go next."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.request
+
+from rejoinder import cluster, console
+from rejoinder.errors import ServingError
+from rejoinder.recipe import Recipe
+from rejoinder.registry import Registry
+from serve.deploy import Deployed, deploy
+
+QUESTION = "Hello! How are you today?"
+
+
+def deploy_stage(recipe: Recipe) -> Deployed:
+    """The recipe's alias behind an HTTP endpoint. Needs a Ray connection."""
+    with console.stage(f"Deploy: models:/{recipe.registry.model}@{recipe.serving.alias} on Ray Serve"):
+        deployed = deploy(recipe)
+        console.say(f"   {deployed.version} answers at {deployed.url}/v1/chat/completions")
+    return deployed
+
+
+def ask_stage(recipe: Recipe, deployed: Deployed, question: str = QUESTION) -> str:
+    """One question over HTTP; the reply."""
+    with console.stage("Ask over HTTP"):
+        reply = ask(f"{deployed.url}/v1/chat/completions", recipe.registry.model, question)
+        console.say(f"   you:    {question}")
+        console.say(f"   model:  {reply}")
+    return reply
+
+
+def serve_until_stopped(recipe: Recipe) -> None:
+    """Deploys; in a Ray of our own, stays until Ctrl-C, in a cluster that goes on by itself, returns."""
+    with cluster.connect(recipe):
+        deployed = deploy_stage(recipe)
+        console.say(f"\n{curl_line(recipe)}")
+        if recipe.cluster.address != "local":
+            return
+        console.say(f"\nServing at {deployed.url} until Ctrl-C.")
+        try:
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            console.say("stopping")
+
+
+def say_what_next(recipe: Recipe, recipe_word: str = "") -> None:
+    """Where to go from the end of the corridor."""
+    word = f" {recipe_word}" if recipe_word else ""
+    console.say("\nWhere to go next")
+    console.say(f"   talk to it:      .venv/bin/python jobs/chat.py{word}")
+    console.say(f"   serve it:        .venv/bin/python jobs/deploy.py{word}      then, in another terminal:")
+    console.say(f"                    {curl_line(recipe)}")
+    console.say(f"   look at runs:    .venv/bin/mlflow ui --backend-store-uri {Registry(recipe).uri}")
+    console.say(f"   train your own:  .venv/bin/python jobs/train.py --help")
+
+
+def ask(url: str, model: str, question: str, timeout_s: float = 60) -> str:
+    """The reply to one message. Raises ServingError with the server's own words."""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": question}]}).encode()
+    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+            return str(json.load(answer)["choices"][0]["message"]["content"])
+    except urllib.error.HTTPError as error:
+        raise ServingError(f"{url} answered {error.code}: {error.read().decode(errors='replace')}") from None
+    except OSError as error:
+        raise ServingError(f"{url} does not answer: {error}") from None
+
+
+def curl_line(recipe: Recipe) -> str:
+    """A request to paste into a shell."""
+    body = json.dumps({"model": recipe.registry.model, "messages": [{"role": "user", "content": QUESTION}]})
+    return (
+        f"curl http://{recipe.serving.host}:{recipe.serving.port}/v1/chat/completions "
+        f"-H 'content-type: application/json' -d '{body}'"
+    )

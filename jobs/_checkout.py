@@ -1,4 +1,4 @@
-"""Imported first by every job: puts this checkout before any installed copy, and refuses an old Python in one sentence."""
+"""Imported first by every job: puts this checkout before any installed copy, and refuses an old Python."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Metrics of a checkpoint or of a registered version: `python jobs/evaluate.py [RECIPE] [--of WHICH] [--split NAME]`."""
+"""Metrics of a checkpoint or a registered version: `python jobs/evaluate.py [RECIPE] [--of WHICH] [--split NAME]`."""
 
 import _checkout  # noqa: F401  (first: this checkout's code)
 from typing import Annotated

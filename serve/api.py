@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from rejoinder import __version__
 from rejoinder.corpora import Turn
+from rejoinder.decoding import Decoding
 from rejoinder.dialogue import ReplyPart
 from rejoinder.engine import EngineFull, Finish
 from rejoinder.errors import EngineError, RejoinderError, ServingError
@@ -37,7 +38,9 @@ FINISH_REASONS = {Finish.END: "stop", Finish.LENGTH: "length"}
 
 def create_api(replica_of: Callable[[], ChatReplica]) -> FastAPI:
     """The API; `replica_of` gives the replica that answers, at the time of each request."""
-    api = FastAPI(title="Rejoinder", version=__version__, responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}})
+    api = FastAPI(
+        title="Rejoinder", version=__version__, responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}}
+    )
     started = now()
 
     @api.post("/v1/chat/completions", response_model=ChatCompletion)
@@ -48,8 +51,11 @@ def create_api(replica_of: Callable[[], ChatReplica]) -> FastAPI:
         """
         replica = replica_of()
         if request.model not in replica.model_names:
-            raise HTTPException(404, f"no model is called {request.model!r}; there are: {', '.join(replica.model_names)}")
-        parts = _parts(replica, request)
+            raise HTTPException(
+                404, f"no model is called {request.model!r}; there are: {', '.join(replica.model_names)}"
+            )
+        context = replica.responder.context(_turns(request), "assistant")
+        parts = replica.stream(context, _decoding(replica, request))
         first = await anext(parts)  # whatever can be refused is refused before a stream has begun
         if request.stream:
             return StreamingResponse(_events(request.model, first, parts), media_type="text/event-stream")
@@ -61,7 +67,7 @@ def create_api(replica_of: Callable[[], ChatReplica]) -> FastAPI:
             created=now(),
             model=request.model,
             choices=[Choice(message=ChatMessage(role="assistant", content=text), finish_reason=_reason(last))],
-            usage=Usage.of(replica.num_context_tokens(_turns(request)), last.num_tokens),
+            usage=Usage.of(len(context), last.num_tokens),
         )
 
     @api.get("/v1/models")
@@ -95,9 +101,8 @@ def _turns(request: ChatRequest) -> list[Turn]:
     return [Turn(message.role, message.content) for message in request.messages if message.role != "system"]
 
 
-def _parts(replica: ChatReplica, request: ChatRequest) -> AsyncIterator[ReplyPart]:
-    return replica.stream(
-        _turns(request),
+def _decoding(replica: ChatReplica, request: ChatRequest) -> Decoding:
+    return replica.responder.decoding(
         temperature=request.temperature,
         top_p=request.top_p,
         top_k=request.top_k,
@@ -157,6 +162,10 @@ def _speak_openai_errors(api: FastAPI) -> None:
     @api.exception_handler(EngineError)
     async def unanswerable(request: Request, error: EngineError) -> JSONResponse:
         return answer(400, str(error), "invalid_request_error")
+
+    @api.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> JSONResponse:
+        return answer(500, "the server failed; its log says why", "server_error")
 
     @api.exception_handler(ServingError)
     async def failed(request: Request, error: ServingError) -> JSONResponse:

@@ -34,7 +34,9 @@ def deploy(recipe: Recipe) -> Deployed:
     """
     serving = recipe.serving
     version = Registry(recipe).find(serving.alias)
-    cluster.require(recipe, serving.cpus_per_replica, serving.gpus_per_replica, "one replica (serving.cpus_per_replica)")
+    cluster.require(
+        recipe, serving.cpus_per_replica, serving.gpus_per_replica, "one replica (serving.cpus_per_replica)"
+    )
     url = f"http://{serving.host}:{serving.port}"
     if not _is_ours(url):
         _require_free_port(serving.host, serving.port)

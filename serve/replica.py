@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import torch
 
 from rejoinder import checkpoints
 from rejoinder.corpora import Turn
+from rejoinder.decoding import Decoding
 from rejoinder.dialogue import ReplyPart, Responder
 from rejoinder.engine import Finish
 from rejoinder.errors import ServingError
@@ -40,33 +41,30 @@ class ChatReplica:
         """What a request may ask for: the registered model's name, or one version of it."""
         return [self.version.model, f"{self.version.model}@{self.version.number}"]
 
-    async def stream(self, messages: list[Turn], **changes: float | int | None) -> AsyncIterator[ReplyPart]:
+    async def stream(self, context: list[int], decoding: Decoding) -> AsyncGenerator[ReplyPart]:
         """The reply's parts as they come. Leaving early cancels the reply and frees its slot.
 
         Raises EngineError for what cannot be answered, EngineFull when too many wait, ServingError after the timeout.
         """
         loop, parts = asyncio.get_running_loop(), asyncio.Queue[ReplyPart]()
-        context, decoding = self.responder.context(messages, "assistant"), self.responder.decoding(**changes)
-        cancel = self.responder.submit(
-            context, decoding, lambda part: loop.call_soon_threadsafe(parts.put_nowait, part)
-        )
+
+        def on_part(part: ReplyPart) -> None:
+            loop.call_soon_threadsafe(parts.put_nowait, part)
+
+        cancel = self.responder.submit(context, decoding, on_part)
+        deadline = loop.time() + self.request_timeout_s
         try:
-            async with asyncio.timeout(self.request_timeout_s):
-                while True:
-                    part = await parts.get()
-                    if part.finish in (Finish.FAILED, Finish.CANCELLED):
-                        raise ServingError(f"the reply {part.finish.value}; try again")
-                    yield part
-                    if part.finish is not None:
-                        return
+            while True:
+                part = await asyncio.wait_for(parts.get(), deadline - loop.time())
+                if part.finish in (Finish.FAILED, Finish.CANCELLED):
+                    raise ServingError(f"the reply {part.finish.value}; try again")
+                yield part
+                if part.finish is not None:
+                    return
         except TimeoutError:
             raise ServingError(f"no reply within {self.request_timeout_s:g} s; try again later") from None
         finally:
             cancel()
-
-    def num_context_tokens(self, messages: list[Turn]) -> int:
-        """Tokens that the model reads of these messages."""
-        return len(self.responder.context(messages, "assistant"))
 
     def check(self) -> None:
         """Raises ServingError when the engine is stuck: Serve then starts the replica anew."""

@@ -56,7 +56,7 @@ def say_what_next(recipe: Recipe, recipe_word: str = "") -> None:
     console.say(f"   serve it:        .venv/bin/python jobs/deploy.py{word}      then, in another terminal:")
     console.say(f"                    {curl_line(recipe)}")
     console.say(f"   look at runs:    .venv/bin/mlflow ui --backend-store-uri {Registry(recipe).uri}")
-    console.say(f"   train your own:  .venv/bin/python jobs/train.py --help")
+    console.say("   train your own:  .venv/bin/python jobs/train.py --help")
 
 
 def ask(url: str, model: str, question: str, timeout_s: float = 60) -> str:

@@ -77,7 +77,9 @@ def plan_epoch(shard_set: ShardSet, batch_tokens: int, seed: int, epoch: int) ->
     contexts, replies = shard_set.context_lengths, shard_set.reply_lengths
     order = np.lexsort((chance.random(len(shard_set)), contexts, replies))
     batches = _cut(order, contexts[order], replies[order], batch_tokens)
-    return [GlobalBatch(rows, int(replies[rows].sum())) for rows in (batches[i] for i in chance.permutation(len(batches)))]
+    return [
+        GlobalBatch(rows, int(replies[rows].sum())) for rows in (batches[i] for i in chance.permutation(len(batches)))
+    ]
 
 
 def plan_in_order(shard_set: ShardSet, batch_tokens: int) -> list[GlobalBatch]:

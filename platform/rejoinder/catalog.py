@@ -11,7 +11,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -47,7 +47,7 @@ def _kind(room: str) -> str:
     return {"corpora": "corpus reader"}.get(plural, plural.removesuffix("s"))
 
 
-@lru_cache(maxsize=None)
+@cache
 def _is_plugin(file: Path) -> bool:
     tree = ast.parse(file.read_text(encoding="utf-8"))
     return any(isinstance(node, ast.ClassDef) and node.name == "Settings" for node in tree.body)

@@ -211,7 +211,8 @@ def _valid_loss(checkpoint: Path) -> float | None:
 
 def _write_manifest(directory: Path) -> None:
     files = {
-        file.name: {"sha256": sha256_of(file), "size_bytes": file.stat().st_size} for file in sorted(directory.iterdir())
+        file.name: {"sha256": sha256_of(file), "size_bytes": file.stat().st_size}
+        for file in sorted(directory.iterdir())
     }
     (directory / MANIFEST).write_text(json.dumps({"format": FORMAT, "files": files}, indent=1), encoding="utf-8")
 
@@ -225,7 +226,9 @@ def _read_tensors(file: Path) -> dict[str, Tensor]:
 
 def _optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
     states: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
-    return {f"{number}.{key}": torch.as_tensor(value) for number, state in states.items() for key, value in state.items()}
+    return {
+        f"{number}.{key}": torch.as_tensor(value) for number, state in states.items() for key, value in state.items()
+    }
 
 
 def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

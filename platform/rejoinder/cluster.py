@@ -56,8 +56,8 @@ def connect(recipe: Recipe) -> Iterator[None]:
         )
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         raise ClusterError(
-            f"cluster.address = {settings.address}: no Ray cluster can be joined there ({' '.join(str(error).split())}); "
-            "start one with `ray start --head`, or leave cluster.address=local"
+            f"cluster.address = {settings.address}: no Ray cluster can be joined there "
+            f"({' '.join(str(error).split())}); start one with `ray start --head`, or leave cluster.address=local"
         ) from error
     try:
         yield
@@ -98,8 +98,8 @@ def require(recipe: Recipe, num_cpus: float, num_gpus: float, what: str) -> None
     if (cpus < num_cpus or gpus < num_gpus) and recipe.cluster.wait_for_nodes_s == 0:
         raise ClusterError(
             f"{what} needs {_count(num_cpus, 'CPU')} and {_count(num_gpus, 'GPU')}, the cluster has "
-            f"{_count(cpus, 'CPU')} and {_count(gpus, 'GPU')}; ask for less, add nodes, or set cluster.wait_for_nodes_s "
-            "where an autoscaler brings them"
+            f"{_count(cpus, 'CPU')} and {_count(gpus, 'GPU')}; ask for less, add nodes, or set "
+            "cluster.wait_for_nodes_s where an autoscaler brings them"
         )
 
 

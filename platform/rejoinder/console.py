@@ -44,7 +44,9 @@ class ProgressLine:
             self._bar = Progress(
                 TextColumn("   {task.description}"),
                 BarColumn(),
-                TextColumn("{task.completed:,.0f}/{task.total:,.0f} " + unit if total else "{task.completed:,.0f} " + unit),
+                TextColumn(
+                    "{task.completed:,.0f}/{task.total:,.0f} " + unit if total else "{task.completed:,.0f} " + unit
+                ),
                 TextColumn("{task.fields[note]}"),
                 TimeElapsedColumn(),
                 TimeRemainingColumn(),
@@ -62,7 +64,9 @@ class ProgressLine:
             self._bar.update(self._task, completed=done, note=note)
         elif time.monotonic() - self._printed_at >= self._pause:
             self._printed_at = time.monotonic()
-            _out.print(f"   {self._title}: {self._counted(done)}{', ' + note if note else ''}{self._left(done)}", markup=False)
+            _out.print(
+                f"   {self._title}: {self._counted(done)}{', ' + note if note else ''}{self._left(done)}", markup=False
+            )
 
     def close(self) -> None:
         """Takes the bar away."""

@@ -36,11 +36,16 @@ def prepare_stage(recipe: Recipe, *, check_hashes: bool = False) -> Prepared:
         console.say(f"   {_state(prepared.reused)} {prepared.directory}")
         console.say(
             f"   {manifest.num_conversations:,} conversations, {manifest.num_turns:,} turns, vocabulary of "
-            f"{manifest.vocabulary_size:,} ids" + (f", {manifest.num_broken} broken records skipped" if manifest.num_broken else "")
+            f"{manifest.vocabulary_size:,} ids"
+            + (f", {manifest.num_broken} broken records skipped" if manifest.num_broken else "")
         )
         for split in manifest.splits:
-            exchanges, tokens = manifest.total(split, "num_exchanges"), manifest.total(split, "num_reply_tokens")
-            console.say(f"   {split:5}  {exchanges:>9,} exchanges  {tokens:>11,} reply tokens  {len(manifest.splits[split]):>4} shards")
+            num_exchanges, num_tokens = (
+                manifest.total(split, "num_exchanges"),
+                manifest.total(split, "num_reply_tokens"),
+            )
+            counts = f"{num_exchanges:>9,} exchanges  {num_tokens:>11,} reply tokens"
+            console.say(f"   {split:5}  {counts}  {len(manifest.splits[split]):>4} shards")
     return prepared
 
 
@@ -70,7 +75,9 @@ def evaluate_stage(recipe: Recipe, checkpoint: Path, shards: Path, split: str) -
         found = _read_evaluation(file, key)
         evaluation = found or evaluate(recipe, checkpoint, shards, split)
         if found is None:
-            write_text_whole(file, json.dumps({"key": key, "evaluation": asdict(evaluation)}, indent=1, ensure_ascii=False))
+            write_text_whole(
+                file, json.dumps({"key": key, "evaluation": asdict(evaluation)}, indent=1, ensure_ascii=False)
+            )
         console.say(f"   {_state(found is not None)} {file}")
         console.say(f"   {evaluation.num_exchanges:,} exchanges: {_shown(evaluation.metrics, split)}")
         for number, sample in enumerate(evaluation.samples, start=1):

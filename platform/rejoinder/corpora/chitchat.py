@@ -68,7 +68,13 @@ def sample(directory: Path) -> tuple[Settings, list[Conversation]]:
     file.write_text(
         json.dumps(
             {
-                "c1": {"messages": [message("ann", "Hello", "How are you?"), message("bob", "fine 😀"), message("ann", " ")]},
+                "c1": {
+                    "messages": [
+                        message("ann", "Hello", "How are you?"),
+                        message("bob", "fine 😀"),
+                        message("ann", " "),
+                    ]
+                },
                 "c2": {"messages": [message("bob", "hm"), message("ann", "什么?")]},
             }
         ),

@@ -64,7 +64,8 @@ def read_corpora(corpora: Sequence[PluginSettings], max_broken: int, report: Rea
             report.num_turns += len(record.turns)
             yield record
         if num_found == 0:
+            where = ", ".join(map(str, catalog.pick(ROOM, settings.name).files(settings)))
             raise CorpusError(
-                f"the corpus {settings.name!r} ({', '.join(map(str, catalog.pick(ROOM, settings.name).files(settings)))})"
-                " holds no conversation of at least two turns; is it the right file and the right reader?"
+                f"the corpus {settings.name!r} ({where}) holds no conversation of at least two turns; is it the right "
+                "file and the right reader?"
             )

@@ -40,5 +40,7 @@ def draw(logits_BV: Tensor, temperature_B: Tensor, generators: list[torch.Genera
         return greedy_B
     uniform_B1 = torch.stack([torch.rand(1, dtype=torch.double, generator=one) for one in generators])
     cumulative_BV = logits_BV.double().softmax(-1).cumsum(-1)
-    drawn_B = torch.searchsorted(cumulative_BV, uniform_B1.to(logits_BV.device) * cumulative_BV[:, -1:], right=True)[:, 0]
+    drawn_B = torch.searchsorted(cumulative_BV, uniform_B1.to(logits_BV.device) * cumulative_BV[:, -1:], right=True)[
+        :, 0
+    ]
     return torch.where(temperature_B > 0, drawn_B.clamp(max=logits_BV.shape[1] - 1), greedy_B)

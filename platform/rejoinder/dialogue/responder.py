@@ -44,12 +44,16 @@ class Responder:
 
     @property
     def max_reply_tokens(self) -> int:
-        """The longest reply this model was trained to write."""
-        return self.trained.recipe.text.max_reply_tokens
+        """The longest reply to be had."""
+        recipe = self.trained.recipe
+        return recipe.serving.max_reply_tokens or recipe.text.max_reply_tokens
 
-    def decoding(self, **changes: float | int | None) -> Decoding:
-        """The recipe's decoding settings with some of them changed."""
-        longest = self.trained.recipe.serving.max_reply_tokens or self.max_reply_tokens
+    def decoding(self, *, max_reply_tokens: int | None = None, **changes: float | int | None) -> Decoding:
+        """The recipe's decoding settings with some of them changed; None changes nothing.
+
+        A reply longer than the model writes may be asked for: it is a limit, and one that is kept.
+        """
+        longest = min(max_reply_tokens or self.max_reply_tokens, self.max_reply_tokens)
         return Decoding.of(self.trained.recipe.decoding, longest, **changes)
 
     def context(self, turns: Sequence[Turn], replier: str) -> list[int]:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import torch
 
@@ -146,7 +147,7 @@ class Engine:
                 log.exception("a step of the engine failed; its %d requests end", len(self._running))
                 self._leave(dict.fromkeys(self._running, Finish.FAILED))
         for request in [*self._running, *self._waiting]:
-            request.on_finish(Finish.CANCELLED)
+            _tell(request, request.on_finish, Finish.CANCELLED)
 
     def _take_waiting(self) -> list[_Request]:
         taken = []
@@ -181,7 +182,7 @@ class Engine:
                 continue
             request.last_id, request.num_said = id, request.num_said + 1
             self._num_tokens += 1
-            request.on_token(id)
+            _tell(request, request.on_token, id)
             if request.num_said == request.decoding.max_reply_tokens:
                 finished[request] = Finish.LENGTH
         self._leave(finished)
@@ -196,4 +197,13 @@ class Engine:
         with self._wake:
             self._free_slots += [request.slot for request in finished]
         for request, reason in finished.items():
-            request.on_finish(reason)
+            _tell(request, request.on_finish, reason)
+
+
+def _tell(request: _Request, callback: Callable[[Any], None], news: object) -> None:
+    """A listener that fails, such as one whose event loop was closed, ends its own request and no other."""
+    try:
+        callback(news)
+    except Exception as error:
+        log.warning("nobody listens to a reply any more: %r", error)
+        request.cancelled = True

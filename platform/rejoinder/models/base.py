@@ -13,7 +13,6 @@ A mask is named by the sentence that is true where it is True: `context_is_pad_B
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -78,10 +77,12 @@ def select_rows(state: State, rows_B: Tensor) -> State:
 
 def empty_state(like: State, num_rows: int) -> State:
     """Zeros for `num_rows` rows, shaped as in another state: slots to copy rows into."""
-    return {name: torch.zeros(num_rows, *tensor.shape[1:], dtype=tensor.dtype, device=tensor.device) for name, tensor in like.items()}
+    return {
+        name: torch.zeros(num_rows, *tensor.shape[1:], dtype=tensor.dtype, device=tensor.device)
+        for name, tensor in like.items()
+    }
 
 
 def reply_tokens(hidden_BTD: Tensor, batch: Batch) -> Tensor:
     """hidden_ND at the positions that count: logits are the dearest part and padding needs none."""
-    kept: Any = hidden_BTD[~batch.reply_is_pad_BT]
-    return kept
+    return hidden_BTD[~batch.reply_is_pad_BT]

@@ -100,9 +100,11 @@ class GruAttention(Seq2Seq):
             self._embed(context_ids_BS), lengths_B.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
         )
         encoded, last_2LBD = self.encoder(packed)
-        memory_BSD, _ = nn.utils.rnn.pad_packed_sequence(encoded, batch_first=True, total_length=context_ids_BS.shape[1])
+        memory_BSD, _ = nn.utils.rnn.pad_packed_sequence(
+            encoded, batch_first=True, total_length=context_ids_BS.shape[1]
+        )
         top_BD = torch.cat([last_2LBD[-2], last_2LBD[-1]], dim=-1)
-        first_BLD = torch.tanh(self.bridge(top_BD)).unflatten(-1, (-1, self.embedding.embedding_dim))
+        first_BLD = torch.tanh(self.bridge(top_BD)).view(len(top_BD), self.decoder.num_layers, -1)
         return memory_BSD, first_BLD.transpose(0, 1).contiguous()
 
     def _attend(self, outputs_BTD: Tensor, keys_BSD: Tensor, memory_BSD: Tensor, context_is_pad_BS: Tensor) -> Tensor:

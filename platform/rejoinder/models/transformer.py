@@ -63,6 +63,7 @@ class Transformer(Seq2Seq):
         self.output_bias = nn.Parameter(torch.zeros(num_ids))
         self.dropout = nn.Dropout(settings.dropout)
         longest = max(max_context_tokens, max_reply_tokens)
+        self.rotations_PK: Tensor
         self.register_buffer("rotations_PK", rotations(longest, settings.width // settings.num_heads), persistent=False)
         self._initialise()
 
@@ -93,7 +94,7 @@ class Transformer(Seq2Seq):
             "num_read_B": torch.zeros(B, dtype=torch.long, device=device),
             "context_is_pad_BS": fill_up(context_is_pad_BS, self.max_context_tokens, value=True),
         }
-        for number, layer in enumerate(self.decoder_layers):
+        for number, layer in enumerate(self._decoder()):
             keys_BHSK, values_BHSK = layer.cross_attention.keys_and_values(memory_BSD)
             state[f"context_keys_{number}"] = fill_up(keys_BHSK, self.max_context_tokens, dim=2)
             state[f"context_values_{number}"] = fill_up(values_BHSK, self.max_context_tokens, dim=2)
@@ -109,7 +110,7 @@ class Transformer(Seq2Seq):
         was_read_B11T = (places_T[None, :] <= num_read_B[:, None])[:, None, None, :]
         may_read_B11S = ~state["context_is_pad_BS"][:, None, None, :]
         rotations_B11K = self.rotations_PK[num_read_B][:, None, None, :]
-        for number, layer in enumerate(self.decoder_layers):
+        for number, layer in enumerate(self._decoder()):
             hidden_B1D = layer.step(
                 hidden_B1D,
                 num_read_B,
@@ -122,6 +123,9 @@ class Transformer(Seq2Seq):
                 state[f"context_values_{number}"],
             )
         return self._logits(hidden_B1D[:, 0]), state | {"num_read_B": num_read_B + 1}
+
+    def _decoder(self) -> list[_DecoderLayer]:
+        return [layer for layer in self.decoder_layers if isinstance(layer, _DecoderLayer)]
 
     def _encode(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> Tensor:
         hidden_BSD = self.dropout(self._embed(context_ids_BS))
@@ -171,7 +175,8 @@ class _Attention(nn.Module):
         return read
 
     def _heads(self, hidden_BTD: Tensor) -> Tensor:
-        return hidden_BTD.unflatten(-1, (self._H, -1)).transpose(1, 2)
+        B, T, D = hidden_BTD.shape
+        return hidden_BTD.view(B, T, self._H, D // self._H).transpose(1, 2)
 
 
 class _FeedForward(nn.Module):

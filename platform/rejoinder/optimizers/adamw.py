@@ -25,7 +25,8 @@ class Settings(PluginSettings):
 
 def build(settings: Settings, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
     """Two groups: what decays and what does not."""
-    decaying, left_alone = [], []
+    decaying: list[nn.Parameter] = []
+    left_alone: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         (decaying if parameter.dim() > 1 and "embedding" not in name else left_alone).append(parameter)
     groups = [

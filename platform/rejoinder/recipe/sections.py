@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
 from rejoinder.recipe.base import AbsolutePath, PluginSettings, Section, plugin_of
 
 if TYPE_CHECKING:
-    CorpusSettings = OptimizerSettings = ScheduleSettings = PluginSettings
+    CorpusSettings: TypeAlias = PluginSettings
+    OptimizerSettings: TypeAlias = PluginSettings
+    ScheduleSettings: TypeAlias = PluginSettings
 else:
     CorpusSettings = plugin_of("rejoinder.corpora")
     OptimizerSettings = plugin_of("rejoinder.optimizers")
@@ -23,7 +25,9 @@ Positive = Annotated[int, Field(gt=0)]
 class StorageSection(Section):
     """Where everything that is made is kept."""
 
-    uri: AbsolutePath = Field(default_factory=lambda: os.environ.get("REJOINDER_HOME", "~/.rejoinder"), validate_default=True)
+    uri: AbsolutePath = Field(
+        default_factory=lambda: os.environ.get("REJOINDER_HOME", "~/.rejoinder"), validate_default=True
+    )
     """Directory for shards, runs and the model store. On a cluster of several nodes it must be one that every
     node sees under the same path. Default: the environment's REJOINDER_HOME, else ~/.rejoinder."""
 
@@ -207,5 +211,3 @@ class TuningSection(Section):
     """ASHA keeps one trial in this many at each rung."""
     seed: int = 0
     """Seed of the search."""
-
-

@@ -60,6 +60,6 @@ def store_errors(uri: str) -> Iterator[None]:
         yield
     except MlflowException as error:
         message = " ".join(str(error.message).split())
-        raise RegistryError(f"MLflow at {uri}: {message[:300]}; is MLFLOW_TRACKING_URI right, and the server up?") from error
-
-
+        raise RegistryError(
+            f"MLflow at {uri}: {message[:300]}; is MLFLOW_TRACKING_URI right, and the server up?"
+        ) from error

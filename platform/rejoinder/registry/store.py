@@ -41,7 +41,7 @@ class Registry:
         return self._uri
 
     def register(self, run: TrainedRun, run_id: str, evaluation: Evaluation) -> Version:
-        """A version of the run's best checkpoint with alias `candidate`; the one that exists if it was registered before.
+        """A version of the run's best checkpoint, alias `candidate`; the one there is if it was registered before.
 
         The metrics of the evaluation are logged to the run and copied into the version's tags.
         """
@@ -83,7 +83,11 @@ class Registry:
         directory = Storage(self._recipe).models / fingerprint[:16]
         with locked(directory, f"downloading {wanted}", wait_s=600):
             if not directory.exists():
-                with store_errors(self._uri), written_whole(directory) as partial, tempfile.TemporaryDirectory() as scratch:
+                with (
+                    store_errors(self._uri),
+                    written_whole(directory) as partial,
+                    tempfile.TemporaryDirectory() as scratch,
+                ):
                     mlflow.set_tracking_uri(self._uri)
                     found = mlflow.artifacts.download_artifacts(str(wanted), dst_path=scratch, tracking_uri=self._uri)
                     for file in (Path(found) / "artifacts" / CHECKPOINT_ARTIFACT).iterdir():
@@ -117,12 +121,20 @@ class Registry:
         with contextlib.suppress(MlflowException):  # it exists
             self._client.create_registered_model(self._model)
         # One call with all tags: a version is never there without its checkpoint's hash.
-        tags = {CHECKPOINT_TAG: fingerprint, "rejoinder.run": run.name, **_metric_tags(run.metrics | evaluation.metrics)}
+        tags = {
+            CHECKPOINT_TAG: fingerprint,
+            "rejoinder.run": run.name,
+            **_metric_tags(run.metrics | evaluation.metrics),
+        }
         return _version(
             self._client.create_model_version(
-                self._model, logged.model_uri, run_id, tags=tags, model_id=logged.model_id,
+                self._model,
+                logged.model_uri,
+                run_id,
+                tags=tags,
+                model_id=logged.model_id,
                 description=f"{self._recipe.model.name} trained by the recipe {self._recipe.name!r}",
-            )  # fmt: skip
+            )
         )
 
     def _what_there_is(self) -> str:

@@ -50,8 +50,8 @@ class MlflowTracker:
 def tracked_run(recipe: Recipe, prepared: Prepared, run_name: str) -> Iterator[MlflowTracker]:
     """The MLflow run of a training run: found by its name when it was begun before, else begun now.
 
-    It is FINISHED when the block ends well, KILLED after Ctrl-C, else FAILED. Raises RegistryError when the store cannot
-    be reached.
+    It is FINISHED when the block ends well, KILLED after Ctrl-C, else FAILED. Raises RegistryError when the store
+    cannot be reached.
     """
     uri = tracking_uri(recipe)
     client = open_client(recipe)
@@ -86,7 +86,10 @@ def _begin(client: MlflowClient, recipe: Recipe, prepared: Prepared, run_name: s
     run_id: str = run.info.run_id
     settings = flatten(recipe.model_dump(mode="json", include={"data", "text", "model", "training", "scaling"}))
     params = [Param(name, value[:_MAX_PARAM_CHARACTERS]) for name, value in settings.items()]
-    tags = {"rejoinder.data": prepared.manifest.fingerprint, **{f"version.{k}": v for k, v in cluster.versions().items()}}
+    tags = {
+        "rejoinder.data": prepared.manifest.fingerprint,
+        **{f"version.{k}": v for k, v in cluster.versions().items()},
+    }
     client.log_batch(run_id, params=params, tags=[RunTag(name, value) for name, value in tags.items()])
     client.log_text(run_id, recipe.to_yaml(), "recipe.yaml")
     client.log_text(run_id, prepared.manifest.model_dump_json(indent=1), "data_manifest.json")

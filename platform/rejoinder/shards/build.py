@@ -110,10 +110,16 @@ def _blocks(conversations: Iterable[Conversation], data: DataSection) -> Iterato
             yield split, numbers[split], filling[split]
 
 
-def _write_block(file: Path, block: list[Conversation], tokenizer_json: str, settings: TextSection) -> ShardRecord | None:
+def _write_block(
+    file: Path, block: list[Conversation], tokenizer_json: str, settings: TextSection
+) -> ShardRecord | None:
     """The Ray task: one shard from one block. None when cleaning leaves no exchange."""
     tokenizer = Tokenizer.from_json(tokenizer_json)
-    pairs = [(exchange, conversation.id) for conversation in block for exchange in exchanges(conversation, tokenizer, settings)]
+    pairs = [
+        (exchange, conversation.id)
+        for conversation in block
+        for exchange in exchanges(conversation, tokenizer, settings)
+    ]
     if not pairs:
         return None
     made = [exchange for exchange, _ in pairs]

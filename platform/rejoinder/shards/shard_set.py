@@ -68,7 +68,9 @@ class _Shard:
         try:
             self.batch = pa.ipc.open_file(pa.memory_map(str(file))).get_batch(0)
         except (pa.ArrowInvalid, OSError) as error:
-            raise ShardError(f"{file}: not a whole shard ({error}); delete {file.parent} and run jobs/prepare.py") from None
+            raise ShardError(
+                f"{file}: not a whole shard ({error}); delete {file.parent} and run jobs/prepare.py"
+            ) from None
         self.num_rows: int = self.batch.num_rows
         self.contexts = _Lists(self.batch.column("context_ids"))
         self.replies = _Lists(self.batch.column("reply_ids"))

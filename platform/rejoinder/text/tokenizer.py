@@ -58,7 +58,9 @@ class Tokenizer:
     def to_json(self) -> str:
         """The whole tokenizer as text."""
         library = json.loads(self._library.to_str())
-        return json.dumps({"format": FORMAT, "control_tokens": CONTROL_TOKENS, "tokenizer": library}, ensure_ascii=False)
+        return json.dumps(
+            {"format": FORMAT, "control_tokens": CONTROL_TOKENS, "tokenizer": library}, ensure_ascii=False
+        )
 
     @classmethod
     def from_json(cls, text: str, source: str = "tokenizer") -> Tokenizer:
@@ -120,8 +122,8 @@ def train_tokenizer(texts: Iterator[str], vocabulary_size: int) -> Tokenizer:
     The same texts give the same tokenizer, to the byte. Raises TextError without any text.
     """
     library = tokenizers.Tokenizer(models.BPE())
-    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)  # type: ignore[assignment]
-    library.decoder = decoders.ByteLevel()  # type: ignore[assignment]
+    library.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    library.decoder = decoders.ByteLevel()
     first = next(texts, None)
     if first is None:
         raise TextError("there is no text to train a tokenizer on; the training split is empty")

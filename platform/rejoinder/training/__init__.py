@@ -3,15 +3,15 @@
 `trainer` is the Ray side, `loop` knows no Ray: it gets a small `TrainingContext`, and one tracker that may be nothing.
 """
 
-from rejoinder.training.context import NoTracker, TrainingContext, Tracker
+from rejoinder.training.context import NoTracker, Tracker, TrainingContext
 from rejoinder.training.loop import train_loop
 from rejoinder.training.plain import plain_context
 from rejoinder.training.trainer import TrainedRun, run_fingerprint, train
 
 __all__ = [
     "NoTracker",
-    "TrainedRun",
     "Tracker",
+    "TrainedRun",
     "TrainingContext",
     "plain_context",
     "run_fingerprint",

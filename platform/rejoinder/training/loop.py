@@ -1,8 +1,8 @@
 """Shards and a context in, checkpoints out: the training loop. It knows no Ray and can be read alone.
 
-A step's gradient is that of (loss summed over all ranks) / (reply tokens of the global batch), so that 1, 2 or 4 workers
-make the same updates. All that is random depends on (seed, step, rank), and all that depends on the step is a function
-of it, so a run that goes on from a checkpoint does what it would have done without the interruption.
+A step's gradient is that of (loss summed over all ranks) / (reply tokens of the global batch), so that 1, 2 or 4
+workers make the same updates. All that is random depends on (seed, step, rank), and all that depends on the step is a
+function of it, so a run that goes on from a checkpoint does what it would have done without the interruption.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def _accumulate_gradients(
         with _no_sync(ddp, is_last=number == len(pieces) - 1), _autocast(context.device, settings.precision):
             loss = loss_sum(ddp(read), read.reply_ids_BT[~read.reply_is_pad_BT], settings.label_smoothing)
             # DDP averages over ranks: the factor world_size makes a sum of it.
-            (loss * weight).backward()
+            (loss * weight).backward()  # type: ignore[no-untyped-call]
         if len(rows):
             total += loss.detach()
             meter.count(read)

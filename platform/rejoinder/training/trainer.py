@@ -1,8 +1,8 @@
 """Recipe and prepared set in, a finished run out: the Ray side of training (Ray Train V2).
 
 Checkpoints are ours, not Ray's: a directory with hashes, renamed into place by rank 0, is a commit that needs no
-bookkeeping of Ray's to be found again, after a lost worker as after a lost driver. So restarts are ours too: an error that a
-user must put right ends the run at once, anything else goes on from the last checkpoint.
+bookkeeping of Ray's to be found again, after a lost worker as after a lost driver. So restarts are ours too: an error
+that a user must put right ends the run at once, anything else goes on from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -113,10 +113,12 @@ def _fit_with_restarts(
                 raise cause from None
             if attempt == recipe.training.max_restarts:
                 raise TrainingError(
-                    f"training failed {attempt + 1} times, the last time with: {_last_line(cause)}; run it with --debug for "
-                    f"the traceback. The checkpoints are kept in {store.directory}"
+                    f"training failed {attempt + 1} times, the last time with: {_last_line(cause)}; --debug shows the "
+                    f"traceback. The checkpoints are kept in {store.directory}"
                 ) from error
-            console.say(f"   a worker was lost ({_last_line(cause)}); restart {attempt + 1} of {recipe.training.max_restarts}")
+            console.say(
+                f"   a worker was lost ({_last_line(cause)}); restart {attempt + 1} of {recipe.training.max_restarts}"
+            )
 
 
 def _fit(
@@ -134,7 +136,7 @@ def _fit(
         scaling_config=ray.train.ScalingConfig(
             num_workers=scaling.num_workers,
             use_gpu=bool(scaling.gpus_per_worker),
-            resources_per_worker=resources,  # type: ignore[arg-type]
+            resources_per_worker=resources,
         ),
         run_config=ray.train.RunConfig(
             name=ray_name,
@@ -167,8 +169,8 @@ class _Worker:
         torch.set_num_threads(self.recipe.scaling.cpus_per_worker)
         if not self.shards.is_dir():
             raise ClusterError(
-                f"{self.shards}: the node {ray.util.get_node_ip_address()} does not see this directory; set storage.uri to "
-                "one that every node shares"
+                f"{self.shards}: the node {ray.util.get_node_ip_address()} does not see this directory; set "
+                "storage.uri to one that every node shares"
             )
         context = _RayContext(self.board)
         return train_loop(context, self.recipe, self.shards, CheckpointStore(self.checkpoints), self.tracker)

@@ -37,8 +37,12 @@ def prepare_stage(recipe: Recipe, *, check_hashes: bool = False) -> Prepared:
         console.say(
             f"   {manifest.num_conversations:,} conversations, {manifest.num_turns:,} turns, vocabulary of "
             f"{manifest.vocabulary_size:,} ids"
-            + (f", {manifest.num_broken} broken records skipped" if manifest.num_broken else "")
         )
+        if manifest.num_unanswered or manifest.num_broken:
+            console.say(
+                f"   passed over: {manifest.num_unanswered:,} conversations that nobody replied in, "
+                f"{manifest.num_broken:,} broken records"
+            )
         for split in manifest.splits:
             num_exchanges, num_tokens = (
                 manifest.total(split, "num_exchanges"),

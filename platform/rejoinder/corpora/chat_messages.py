@@ -28,18 +28,15 @@ def files(settings: Settings) -> list[Path]:
 
 
 def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
-    """One conversation for each line; blank lines and conversations of one turn are passed over."""
+    """One conversation for each line; blank lines are passed over."""
     with open(settings.path, "rb") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
             try:
-                conversation = _conversation(json.loads(line.decode("utf-8")))
+                yield _conversation(json.loads(line.decode("utf-8")))
             except ValueError as error:  # not JSON, not UTF-8, or not a conversation
                 yield BrokenRecord(f"{settings.path}:{number}", " ".join(str(error).split()))
-                continue
-            if len(conversation.turns) > 1:
-                yield conversation
 
 
 def _conversation(record: Any) -> Conversation:

@@ -54,8 +54,7 @@ def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             yield BrokenRecord(f"{file}: record {key!r}", f"lacks what a conversation has ({error!r})")
             continue
-        if len(turns) > 1:
-            yield Conversation(f"chitchat/{key}", turns)
+        yield Conversation(f"chitchat/{key}", turns)
 
 
 def sample(directory: Path) -> tuple[Settings, list[Conversation]]:

@@ -22,6 +22,8 @@ class ReadReport:
 
     num_conversations: int = 0
     num_turns: int = 0
+    num_unanswered: int = 0
+    """Conversations of fewer than two turns: nobody replied, so there is nothing to learn. Passed over."""
     num_broken: int = 0
     first_broken: list[str] = field(default_factory=list)
 
@@ -58,6 +60,9 @@ def read_corpora(corpora: Sequence[PluginSettings], max_broken: int, report: Rea
                         f"{record}; with this one {num_broken} broken records were met, more than "
                         f"data.max_broken_lines = {max_broken}: put the file right or raise the limit"
                     )
+                continue
+            if len(record.turns) < 2:
+                report.num_unanswered += 1
                 continue
             num_found += 1
             report.num_conversations += 1

@@ -23,7 +23,10 @@ Positive = Annotated[int, Field(gt=0)]
 class Settings(PluginSettings):
     name: Literal["gru_attention"] = "gru_attention"
     width: Positive = 256
-    """D: width of embeddings and of the decoder's hidden state; even, since each direction of the encoder has half."""
+    """D: width of embeddings and of the encoded context; even, since each direction of the encoder has half."""
+    hidden_width: Positive | None = None
+    """Width of the decoder's hidden state; null takes `width`. It is the model's memory of what it has said: a wider one
+    costs little beside the output layer."""
     num_encoder_layers: Positive = 1
     """Bidirectional layers that read the context."""
     num_decoder_layers: Positive = 1
@@ -49,20 +52,20 @@ class GruAttention(Seq2Seq):
     def __init__(self, settings: Settings, num_ids: int, max_context_tokens: int, max_reply_tokens: int) -> None:
         super().__init__()
         self.num_ids, self.max_context_tokens, self.max_reply_tokens = num_ids, max_context_tokens, max_reply_tokens
-        width = settings.width
-        self._scale = width**0.5
+        width, hidden = settings.width, settings.hidden_width or settings.width
+        self._input_scale, self._attention_scale = width**0.5, hidden**-0.5
         self.embedding = nn.Embedding(num_ids, width)
         self.encoder = nn.GRU(
             width, width // 2, settings.num_encoder_layers, batch_first=True, bidirectional=True,
             dropout=settings.dropout if settings.num_encoder_layers > 1 else 0.0,
         )  # fmt: skip
         self.decoder = nn.GRU(
-            width, width, settings.num_decoder_layers, batch_first=True,
+            width, hidden, settings.num_decoder_layers, batch_first=True,
             dropout=settings.dropout if settings.num_decoder_layers > 1 else 0.0,
         )  # fmt: skip
-        self.bridge = nn.Linear(width, settings.num_decoder_layers * width)
-        self.key = nn.Linear(width, width, bias=False)
-        self.combine = nn.Linear(2 * width, width)
+        self.bridge = nn.Linear(width, settings.num_decoder_layers * hidden)
+        self.key = nn.Linear(width, hidden, bias=False)
+        self.combine = nn.Linear(hidden + width, width)
         self.output_bias = nn.Parameter(torch.zeros(num_ids))
         self.dropout = nn.Dropout(settings.dropout)
         # 1/sqrt(D) embeddings, scaled up by sqrt(D) at the input, give unit inputs and unit logits with tied weights.
@@ -108,13 +111,13 @@ class GruAttention(Seq2Seq):
         return memory_BSD, first_BLD.transpose(0, 1).contiguous()
 
     def _attend(self, outputs_BTD: Tensor, keys_BSD: Tensor, memory_BSD: Tensor, context_is_pad_BS: Tensor) -> Tensor:
-        """tanh(W [output; what was read from the context])."""
-        scores_BTS = outputs_BTD @ keys_BSD.transpose(1, 2)
+        """tanh(W [output; what was read from the context]). Scaled as in Vaswani et al. 2017, for wide states."""
+        scores_BTS = outputs_BTD @ keys_BSD.transpose(1, 2) * self._attention_scale
         scores_BTS = scores_BTS.masked_fill(context_is_pad_BS[:, None, :], torch.finfo(scores_BTS.dtype).min)
         read_BTD = scores_BTS.softmax(-1) @ memory_BSD
         attended: Tensor = self.dropout(torch.tanh(self.combine(torch.cat([outputs_BTD, read_BTD], dim=-1))))
         return attended
 
     def _embed(self, ids: Tensor) -> Tensor:
-        embedded: Tensor = self.dropout(self.embedding(ids) * self._scale)
+        embedded: Tensor = self.dropout(self.embedding(ids) * self._input_scale)
         return embedded

@@ -33,7 +33,10 @@ def rotate(heads_BHTK: Tensor, rotations_TK: Tensor) -> Tensor:
 
 
 def initialise_recurrent(cell: nn.RNNBase) -> None:
-    """Orthogonal hidden-to-hidden matrices, one for each gate (Saxe et al. 2014): repeated products keep their norm."""
+    """Orthogonal hidden-to-hidden matrices, one for each gate (Saxe et al. 2014): repeated products keep their norm.
+
+    A GRU's update gates start open towards the old state (bias 1), so that it remembers before it has learnt to.
+    """
     for name, parameter in cell.named_parameters():
         if name.startswith("weight_hh"):
             for gate in parameter.data.chunk(parameter.shape[0] // cell.hidden_size):
@@ -42,3 +45,5 @@ def initialise_recurrent(cell: nn.RNNBase) -> None:
             nn.init.xavier_uniform_(parameter)
         else:
             nn.init.zeros_(parameter)
+            if isinstance(cell, nn.GRU) and name.startswith("bias_ih"):
+                parameter.data[cell.hidden_size : 2 * cell.hidden_size] = 1.0  # gates stand as reset, update, new

@@ -51,6 +51,7 @@ class Manifest(_Record):
     settings: dict[str, Any]
     num_conversations: int
     num_turns: int
+    num_unanswered: int
     num_broken: int
     first_broken: list[str]
     splits: dict[str, list[ShardRecord]]

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.config import AutoscalingConfig
 
 from rejoinder.recipe import Recipe
 from serve.api import create_api
-from serve.replica import ChatReplica
-
-
-def _this_replica() -> ChatReplica:
-    replica: Any = serve.get_replica_context().servable_object
-    chat_replica: ChatReplica = replica
-    return chat_replica
+from serve.replica import load_replica
 
 
 def _api() -> FastAPI:
-    """Built inside each replica: FastAPI applications do not travel."""
-    return create_api(_this_replica)
+    """Built inside each replica, because FastAPI applications do not travel."""
+    return create_api(lambda: serve.get_replica_context().servable_object.replica)
 
 
 @serve.deployment
 @serve.ingress(_api)
-class Chat(ChatReplica):
+class Chat:
     """The deployment. Ingress and model are one, so that a token takes one hop to the client, not two."""
 
+    def __init__(self, recipe: Recipe) -> None:
+        self.replica = load_replica(recipe)
+
     def check_health(self) -> None:
-        """Called by Serve every few seconds."""
-        self.check()
+        """Called by Serve every few seconds; a replica whose engine is stuck is started anew."""
+        self.replica.check()
 
     def __del__(self) -> None:
-        if hasattr(self, "responder"):
-            self.stop()
+        if hasattr(self, "replica"):  # not when loading failed
+            self.replica.responder.engine.stop()
 
 
 def build_application(recipe: Recipe) -> serve.Application:

@@ -1,9 +1,10 @@
-"""One replica: a model version from the registry with its engine, answering many requests at a time."""
+"""One replica: a model version from the registry with its engine, answering many requests at a time. Knows no HTTP."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass
 
 import torch
 
@@ -20,21 +21,30 @@ STUCK_S = 30
 CANARY = "Hello!"
 
 
-class ChatReplica:
-    """Loads the version that the recipe's alias points at. Knows no HTTP: `serve.app` puts it behind the API."""
+def load_replica(recipe: Recipe) -> ChatReplica:
+    """The version that the recipe's alias points at, loaded, warmed up and ready.
 
-    def __init__(self, recipe: Recipe) -> None:
-        """Raises RegistryError when there is no such version, CheckpointError when it is damaged."""
-        serving = recipe.serving
-        torch.set_num_threads(serving.cpus_per_replica)
-        registry = Registry(recipe)
-        self.version: Version = registry.find(serving.alias)
-        device = "cuda" if serving.gpus_per_replica else "cpu"
-        trained = checkpoints.load(registry.download(self.version), device)
-        self.responder = Responder(trained, serving.num_slots, serving.max_queued_requests, serving.fallback_reply)
-        self.request_timeout_s = serving.request_timeout_s
-        self.responder.engine.start()
-        self.responder.reply(self.responder.context([Turn("user", CANARY)], "assistant"))  # warm before ready
+    Raises RegistryError when there is no such version, CheckpointError when it is damaged.
+    """
+    serving = recipe.serving
+    torch.set_num_threads(serving.cpus_per_replica)
+    registry = Registry(recipe)
+    version = registry.find(serving.alias)
+    device = "cuda" if serving.gpus_per_replica else "cpu"
+    trained = checkpoints.load(registry.download(version), device)
+    responder = Responder(trained, serving.num_slots, serving.max_queued_requests, serving.fallback_reply)
+    responder.engine.start()
+    responder.reply(responder.context([Turn("user", CANARY)], "assistant"))
+    return ChatReplica(responder, version, serving.request_timeout_s)
+
+
+@dataclass
+class ChatReplica:
+    """A responder and the version it speaks for. Its engine runs."""
+
+    responder: Responder
+    version: Version
+    request_timeout_s: float
 
     @property
     def model_names(self) -> list[str]:
@@ -67,11 +77,7 @@ class ChatReplica:
             cancel()
 
     def check(self) -> None:
-        """Raises ServingError when the engine is stuck: Serve then starts the replica anew."""
+        """Raises ServingError when the engine is stuck."""
         stuck_s = self.responder.engine.statistics().seconds_since_step
         if stuck_s > STUCK_S:
             raise ServingError(f"the engine has not moved for {stuck_s:.0f} s")
-
-    def stop(self) -> None:
-        """Ends the engine."""
-        self.responder.engine.stop()

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
-from rejoinder.recipe import Recipe, override, validate
+from rejoinder.corpora import made_up
+from rejoinder.recipe import Recipe, TextSection, override, validate
+from rejoinder.shards import Manifest
+from rejoinder.shards.manifest import TOKENIZER, ShardRecord
+from rejoinder.shards.schema import FORMAT, write_shard
+from rejoinder.storage import sha256_of
+from rejoinder.text import Exchange, Tokenizer, exchanges, split_of, train_tokenizer
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+TEXT = {"vocabulary_size": 320, "max_context_tokens": 48, "max_reply_tokens": 20}
+
+# The same examples every time: a run that fails on one machine fails on all.
+hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, max_examples=60)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -28,8 +41,12 @@ def tree(tmp_path: Path) -> dict[str, Any]:
     """The plain values of a small recipe whose storage is the test's own directory."""
     return {
         "name": "test",
-        "data": {"corpora": [{"name": "made_up", "num_conversations": 40}], "valid_fraction": 0.2, "test_fraction": 0.2},
-        "text": {"vocabulary_size": 320, "max_context_tokens": 48, "max_reply_tokens": 20},
+        "data": {
+            "corpora": [{"name": "made_up", "num_conversations": 40}],
+            "valid_fraction": 0.2,
+            "test_fraction": 0.2,
+        },
+        "text": dict(TEXT),
         "model": {"name": "gru_attention", "width": 16},
         "training": {"num_steps": 4, "batch_tokens": 512, "warmup_steps": 1},
         "evaluation": {"batch_tokens": 512},
@@ -49,3 +66,73 @@ def make_recipe(tree: dict[str, Any]) -> Callable[..., Recipe]:
 def recipe(make_recipe: Callable[..., Recipe]) -> Recipe:
     """The small recipe."""
     return make_recipe()
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Tokenizer:
+    """320 ids learnt from made-up small talk."""
+    talk = made_up.read(made_up.Settings(num_conversations=40))
+    return train_tokenizer((turn.text for conversation in talk for turn in conversation.turns), TEXT["vocabulary_size"])
+
+
+WriteSet = Callable[[Path, dict[str, Sequence[Sequence[tuple[Exchange, str]]]]], Path]
+
+
+@pytest.fixture(scope="session")
+def write_set(tokenizer: Tokenizer) -> WriteSet:
+    """`write_set(directory, {split: [[(exchange, conversation id), ...] of a shard, ...]})`: a prepared set."""
+
+    def write(directory: Path, splits: dict[str, Sequence[Sequence[tuple[Exchange, str]]]]) -> Path:
+        directory.mkdir(parents=True)
+        tokenizer.save(directory / TOKENIZER)
+        records = {
+            split: [_write_shard(directory / f"{split}-{number:05d}.arrow", rows) for number, rows in enumerate(shards)]
+            for split, shards in splits.items()
+        }
+        Manifest(
+            format=FORMAT, fingerprint="0123456789abcdef", tokenizer_sha256=tokenizer.sha256,
+            vocabulary_size=tokenizer.num_ids, corpora=[], settings={}, num_conversations=0, num_turns=0,
+            num_unanswered=0, num_broken=0, first_broken=[], splits=records,
+        ).write(directory)  # fmt: skip
+        return directory
+
+    return write
+
+
+def _write_shard(file: Path, rows: Sequence[tuple[Exchange, str]]) -> ShardRecord:
+    made = [exchange for exchange, _ in rows]
+    write_shard(file, made, [id for _, id in rows])
+    return ShardRecord(
+        file=file.name,
+        sha256=sha256_of(file),
+        size_bytes=file.stat().st_size,
+        num_exchanges=len(made),
+        num_context_tokens=sum(len(exchange.context_ids) for exchange in made),
+        num_reply_tokens=sum(len(exchange.reply_ids) for exchange in made),
+        num_reply_bytes=sum(exchange.reply_num_bytes for exchange in made),
+    )
+
+
+@pytest.fixture(scope="session")
+def prepared_set(tokenizer: Tokenizer, write_set: WriteSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """300 made-up conversations as `prepare` would split and write them, 128 exchanges a shard."""
+    rows: dict[str, list[tuple[Exchange, str]]] = {"train": [], "valid": [], "test": []}
+    for talk in made_up.read(made_up.Settings(num_conversations=300)):
+        split = split_of(talk.id, 0, 0.1, 0.1)
+        rows[split] += [(exchange, talk.id) for exchange in exchanges(talk, tokenizer, TextSection(**TEXT))]
+    shards = {split: [of[i : i + 128] for i in range(0, len(of), 128)] for split, of in rows.items()}
+    return write_set(tmp_path_factory.mktemp("prepared") / "set", shards)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A directory on a disk of 64 kB of its own."""
+    place = tmp_path / "small_disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", place], check=True)

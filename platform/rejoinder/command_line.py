@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+import io
 import logging
 import os
 import sys
@@ -29,8 +30,10 @@ RECIPES = Path(__file__).resolve().parents[2] / "jobs" / "recipes"
 def run(job: Callable[..., object], argv: Sequence[str] | None = None) -> None:
     """Runs a job as a program: exit status 0 done, 1 a user's error in one sentence, 2 wrong words, 130 Ctrl-C."""
     parser = _parser(job)
-    arguments = vars(parser.parse_args(argv))
+    arguments = vars(parser.parse_intermixed_args(argv))  # flags may stand between the words
     debug = arguments.pop("debug")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # progress is to be seen in a pipe or a log file too
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if debug:
         os.environ["REJOINDER_DEBUG"] = "1"

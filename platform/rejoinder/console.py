@@ -9,25 +9,26 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-_out = Console(soft_wrap=True, highlight=False)
-_err = Console(stderr=True, soft_wrap=True, highlight=False)
+# Text is printed as it is: rich would make an emoji of the `:100:` in `chats.jsonl:100: broken`.
+_out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+_err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def say(text: str = "") -> None:
     """One line of result or progress on standard output."""
-    _out.print(text, markup=False)
+    _out.print(text)
 
 
 def fail(text: str) -> None:
     """An error, on standard error."""
-    _err.print(text, markup=False)
+    _err.print(text)
 
 
 @contextmanager
 def stage(title: str) -> Iterator[None]:
     """Prints the title of a stage, and how long it took when it ends well."""
     started = time.monotonic()
-    _out.print(f"\n[bold]── {title} ──[/bold]" if _out.is_terminal else f"\n== {title}")
+    _out.print(f"\n── {title} ──" if _out.is_terminal else f"\n== {title}", style="bold")
     yield
     _out.print(f"   done in {duration(time.monotonic() - started)}", style="dim")
 
@@ -64,9 +65,7 @@ class ProgressLine:
             self._bar.update(self._task, completed=done, note=note)
         elif time.monotonic() - self._printed_at >= self._pause:
             self._printed_at = time.monotonic()
-            _out.print(
-                f"   {self._title}: {self._counted(done)}{', ' + note if note else ''}{self._left(done)}", markup=False
-            )
+            _out.print(f"   {self._title}: {self._counted(done)}{', ' + note if note else ''}{self._left(done)}")
 
     def close(self) -> None:
         """Takes the bar away."""
@@ -96,12 +95,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
-
-
-def num_bytes(size_bytes: float) -> str:
-    """1536 -> `1.5 kB` (decimal units)."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size_bytes < 1000 or unit == "GB":
-            return f"{size_bytes:,.0f} B" if unit == "B" else f"{size_bytes:,.1f} {unit}"
-        size_bytes /= 1000
-    raise AssertionError("unreachable")

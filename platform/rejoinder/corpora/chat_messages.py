@@ -35,7 +35,7 @@ def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
                 continue
             try:
                 yield _conversation(json.loads(line.decode("utf-8")))
-            except ValueError as error:  # not JSON, not UTF-8, or not a conversation
+            except (ValueError, RecursionError) as error:  # not JSON (or without end), not UTF-8, not a conversation
                 yield BrokenRecord(f"{settings.path}:{number}", " ".join(str(error).split()))
 
 

@@ -44,6 +44,8 @@ def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
         records = json.loads(file.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CorpusError(f"{file}: not a JSON file of UTF-8 text ({error}); it may have been cut short") from None
+    if not isinstance(records, dict):
+        raise CorpusError(f"{file}: holds a {type(records).__name__} instead of conversations by key; wrong file?")
     for key, record in records.items():
         try:
             turns = tuple(

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, SerializeAsAny
+from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, SerializeAsAny, model_validator
 
 from rejoinder import catalog
 from rejoinder.errors import RecipeError
@@ -21,6 +21,19 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False, protected_namespaces=()
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_a_default_plugin(cls, tree: Any) -> Any:
+        """`training.schedule.final_fraction=0.1` need not say which schedule, where there is a default."""
+        if not isinstance(tree, dict):
+            return tree
+        unnamed = {
+            name: field.default | tree[name]
+            for name, field in cls.model_fields.items()
+            if isinstance(field.default, dict) and isinstance(tree.get(name), dict) and "name" not in tree[name]
+        }
+        return tree | unnamed
 
 
 class PluginSettings(Section):

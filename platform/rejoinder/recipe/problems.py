@@ -14,9 +14,18 @@ from rejoinder.recipe.base import PluginRoom
 def sentences(error: ValidationError, root: type[BaseModel], tree: object) -> list[str]:
     """Every problem of a tree of plain values that `root` refused, as lines of text."""
     lines: list[str] = []
-    for problem in error.errors():
-        lines += _sentence(problem, root, tree).split("\n")
+    problems = error.errors()
+    for problem in problems:
+        if not _follows_from_another(problem, problems):
+            lines += _sentence(problem, root, tree).split("\n")
     return lines
+
+
+def _follows_from_another(problem: ErrorDetails, problems: list[ErrorDetails]) -> bool:
+    """pydantic calls a list too short when the items it refused leave it so."""
+    place = problem["loc"]
+    inside = (other["loc"] for other in problems if len(other["loc"]) > len(place))
+    return problem["type"] == "too_short" and any(loc[: len(place)] == place for loc in inside)
 
 
 def _sentence(problem: ErrorDetails, root: type[BaseModel], tree: object) -> str:
@@ -29,6 +38,8 @@ def _sentence(problem: ErrorDetails, root: type[BaseModel], tree: object) -> str
         return f"{path}: {inside} has no such setting; {catalog.choices(str(parts[-1]), known)}"
     if kind == "missing":
         return f"{path}: missing, and it has no default"
+    if kind == "model_type":
+        return f"{path} = {value!r}: {path} is a section; give it settings, not a value"
     if kind == "value_error":
         reason = str(problem["ctx"]["error"])
         return f"{path}: {reason}" if path else reason
@@ -46,7 +57,8 @@ def _known_settings(section: Any, value: Any, parents: tuple[int | str, ...]) ->
             field = section.model_fields[part]
             room, section = room_of(field), field.annotation
     if room is not None:
-        section = catalog.pick(room, value["name"]).Settings
+        default = field.default if isinstance(field.default, dict) else {}
+        section = catalog.pick(room, (default | value)["name"]).Settings
     return list(section.model_fields)
 
 

@@ -87,6 +87,8 @@ class Tokenizer:
             return cls.from_json(file.read_text(encoding="utf-8"), str(file))
         except OSError as error:
             raise TextError(f"{file}: the tokenizer cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError as error:
+            raise TextError(f"{file}: not a tokenizer of ours: {error}") from None
 
     @property
     def sha256(self) -> str:

@@ -157,7 +157,16 @@ def _no_sync(ddp: nn.Module, is_last: bool) -> AbstractContextManager[None]:
 
 
 def _autocast(device: torch.device, precision: str) -> torch.autocast:
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    wanted = precision == "bf16" or (precision == "auto" and _computes_in_bf16(device))
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+
+
+def _computes_in_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies matrices in bf16 itself, instead of imitating it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 
 def _over_all_ranks(measured: Measured, context: TrainingContext) -> Measured:

@@ -1,0 +1,185 @@
+"""The HTTP API: OpenAI's shape for replies, streams and errors."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from rejoinder.engine import Statistics
+from serve.api import create_api
+from serve.replica import ChatReplica
+
+HELLO = {"model": "chat", "messages": [{"role": "user", "content": "Hello!"}]}
+
+
+@pytest.fixture
+def client(replica: ChatReplica) -> TestClient:
+    """A client of the API, without a network."""
+    return TestClient(create_api(lambda: replica), raise_server_exceptions=False)
+
+
+def events_of(text: str) -> list[dict[str, Any]]:
+    """The JSON of each server-sent event; [DONE] must come last."""
+    lines = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+    assert lines.pop() == "[DONE]"
+    return [json.loads(line) for line in lines]
+
+
+def test_a_reply_has_openais_shape_and_names_the_version(client: TestClient) -> None:
+    answer = client.post("/v1/chat/completions", json=HELLO | {"temperature": 0, "max_tokens": 5})
+    body = answer.json()
+    assert answer.status_code == 200
+    assert answer.headers["x-model-version"] == "models:/chat/3"
+    assert body["object"] == "chat.completion"
+    assert body["choices"][0]["message"]["role"] == "assistant"
+    assert body["choices"][0]["message"]["content"]
+    assert body["choices"][0]["finish_reason"] == "length"
+    usage = body["usage"]
+    assert usage["completion_tokens"] == 5
+    assert usage["total_tokens"] == usage["prompt_tokens"] + 5
+
+
+def test_a_stream_adds_up_to_the_whole_reply(client: TestClient) -> None:
+    asked = HELLO | {"seed": 7}
+    whole = client.post("/v1/chat/completions", json=asked).json()["choices"][0]
+    streamed = client.post("/v1/chat/completions", json=asked | {"stream": True})
+    assert streamed.headers["content-type"].startswith("text/event-stream")
+    events = events_of(streamed.text)
+    assert events[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert "".join(event["choices"][0]["delta"].get("content", "") for event in events) == whole["message"]["content"]
+    assert events[-1]["choices"][0]["finish_reason"] == whole["finish_reason"]
+    assert len({event["id"] for event in events}) == 1
+
+
+def test_the_same_seed_gives_the_same_reply_and_another_seed_another(client: TestClient) -> None:
+    def reply(seed: int) -> str:
+        asked = HELLO | {"seed": seed, "temperature": 1.5}
+        return client.post("/v1/chat/completions", json=asked).json()["choices"][0]["message"]["content"]
+
+    assert reply(1) == reply(1)
+    assert reply(1) != reply(2)
+
+
+def test_max_tokens_above_what_the_model_writes_is_kept_as_a_limit(client: TestClient) -> None:
+    answer = client.post("/v1/chat/completions", json=HELLO | {"max_tokens": 100_000})
+    assert answer.status_code == 200
+    assert answer.json()["usage"]["completion_tokens"] <= 20
+
+
+def test_models_and_health(client: TestClient) -> None:
+    assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["chat", "chat@3"]
+    assert client.get("/healthz").json() == {"status": "alive"}
+    assert client.get("/readyz").json() == {"status": "ready", "model": "chat", "version": 3}
+
+
+def test_one_version_can_be_asked_for_by_number(client: TestClient) -> None:
+    assert client.post("/v1/chat/completions", json=HELLO | {"model": "chat@3"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "says"),
+    [
+        ({"model": "gpt-9"}, 404, "no model is called 'gpt-9'; there are: chat, chat@3"),
+        ({"messages": []}, 400, "messages"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, 400, "messages.0.role"),
+        ({"messages": [{"role": "user", "content": "  "}]}, 400, "every turn is empty"),
+        ({"messages": [{"role": "user", "content": "x" * 20_001}]}, 400, "20000"),
+        ({"messages": [{"role": "system", "content": "You are kind."}]}, 400, "nothing to reply to"),
+        ({"temperature": -1}, 400, "temperature"),
+        ({"top_p": 0}, 400, "top_p"),
+        ({"temprature": 1}, 400, "temprature"),
+        ({"max_tokens": 0}, 400, "max_tokens"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused_in_openais_error_shape(
+    client: TestClient, changes: dict[str, Any], status: int, says: str
+) -> None:
+    for stream in (False, True):
+        answer = client.post("/v1/chat/completions", json=HELLO | changes | {"stream": stream})
+        assert answer.status_code == status
+        assert set(answer.json()) == {"error"}
+        assert says in answer.json()["error"]["message"]
+
+
+def test_a_body_that_is_no_json_and_a_path_that_is_not_there(client: TestClient) -> None:
+    assert client.post("/v1/chat/completions", content=b"{").json()["error"]["type"] == "invalid_request_error"
+    assert client.get("/v1/nothing").json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(("text", "status"), [("你好 🙂", 200), ("\u202eabc\x00", 200), ("\ud800", 400)])
+def test_any_unicode_text_is_answered_and_what_is_none_is_refused(client: TestClient, text: str, status: int) -> None:
+    body = json.dumps(HELLO | {"messages": [{"role": "user", "content": text}]})
+    assert client.post("/v1/chat/completions", content=body).status_code == status
+
+
+def test_a_stuck_engine_is_not_ready(client: TestClient, replica: ChatReplica, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replica.responder.engine, "statistics", lambda: Statistics(1, 0, 0, 99.0))
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert "has not moved for 99 s" in answer.json()["error"]["message"]
+
+
+def test_too_many_at_once_are_told_to_come_back(make_replica: Callable[..., ChatReplica]) -> None:
+    replica = make_replica("serving.num_slots=1", "serving.max_queued_requests=1")
+    slow_down(replica, seconds_per_step=0.05)
+    client = TestClient(create_api(lambda: replica))
+    answers: list[httpx.Response] = []
+
+    def ask() -> None:
+        answers.append(client.post("/v1/chat/completions", json=HELLO | {"temperature": 0, "max_tokens": 10}))
+
+    threads = [threading.Thread(target=ask) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert sum(answer.status_code == 200 for answer in answers) >= 2
+    assert refused
+    assert all(answer.headers["retry-after"] == "1" for answer in refused)
+    assert refused[0].json()["error"]["type"] == "rate_limit_error"
+
+
+def test_a_reply_that_takes_too_long_ends_with_503_and_frees_its_slot(make_replica: Callable[..., ChatReplica]) -> None:
+    replica = make_replica("serving.num_slots=1", request_timeout_s=0.2)
+    slow_down(replica, seconds_per_step=0.1)
+    client = TestClient(create_api(lambda: replica), raise_server_exceptions=False)
+    answer = client.post("/v1/chat/completions", json=HELLO | {"temperature": 0})
+    assert answer.status_code == 503
+    assert "no reply within 0.2 s" in answer.json()["error"]["message"]
+    assert_becomes_idle(replica)
+
+
+def test_a_client_that_goes_away_frees_its_slot(replica: ChatReplica, served: str) -> None:
+    slow_down(replica, seconds_per_step=0.05)
+    asked = HELLO | {"stream": True, "temperature": 0, "max_tokens": 20}
+    with httpx.stream("POST", f"{served}/v1/chat/completions", json=asked) as answer:
+        next(answer.iter_lines())
+        assert replica.responder.engine.statistics().num_running == 1
+    assert_becomes_idle(replica, within_s=0.7)  # the whole reply would take a second
+
+
+def slow_down(replica: ChatReplica, seconds_per_step: float) -> None:
+    """Makes each step of the model take a while."""
+    step = replica.responder.engine.model.step
+
+    def slow_step(*args: Any) -> Any:
+        time.sleep(seconds_per_step)
+        return step(*args)
+
+    replica.responder.engine.model.step = slow_step  # type: ignore[method-assign]
+
+
+def assert_becomes_idle(replica: ChatReplica, within_s: float = 5) -> None:
+    """No request is left in the engine before long."""
+    deadline = time.monotonic() + within_s
+    while replica.responder.engine.statistics().num_running:
+        assert time.monotonic() < deadline, "a slot is still taken"
+        time.sleep(0.01)

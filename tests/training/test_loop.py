@@ -1,0 +1,155 @@
+"""The training loop: the same updates however they are divided, interrupted or repeated."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rejoinder import checkpoints
+from rejoinder.errors import CheckpointError, TrainingError
+from rejoinder.recipe import Recipe
+from rejoinder.training import NoTracker
+
+MakeRecipe = Callable[..., Recipe]
+EVERY_STEP = ("training.log_every_steps=1", "training.num_steps=10", "training.learning_rate=0.01")
+
+
+def weights(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint's model."""
+    return load_file(checkpoint / checkpoints.WEIGHTS)
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    """Equal to the last bit."""
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_the_loss_goes_down(make_recipe: MakeRecipe, run_here: Callable[..., Any]) -> None:
+    ran = run_here(make_recipe("training.num_steps=40", "training.log_every_steps=1", "training.learning_rate=0.02"))
+    assert ran.steps[-1].loss < ran.steps[0].loss - 1
+    assert ran.metrics["valid_loss"] < ran.steps[0].loss - 1
+
+
+@pytest.mark.parametrize("model", ["gru_attention", "transformer"])
+def test_two_workers_make_the_same_updates_as_one(
+    make_recipe: MakeRecipe, run_here: Callable[..., Any], prepared_set: Path, tmp_path: Path, model: str
+) -> None:
+    words = [*EVERY_STEP, f"model={{name: {model}, width: 16}}"]
+    alone = run_here(make_recipe(*words))
+    recipe_file, out = tmp_path / "recipe.yaml", tmp_path / "losses.json"
+    recipe_file.write_text(make_recipe(*words).to_yaml())
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
+    subprocess.run(
+        [*command, "rejoinder.training", str(recipe_file), str(prepared_set), str(tmp_path / "two"), str(out)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"},
+        check=True,
+        timeout=120,
+        capture_output=True,
+    )
+    losses = json.loads(out.read_text())
+    assert len(losses) == 10
+    assert losses == pytest.approx([step.loss for step in alone.steps], abs=1e-5)
+
+
+def test_microbatches_make_the_same_updates_as_one_piece(make_recipe: MakeRecipe, run_here: Callable[..., Any]) -> None:
+    whole = run_here(make_recipe(*EVERY_STEP), "whole")
+    pieces = run_here(make_recipe(*EVERY_STEP, "training.max_microbatch_tokens=100"), "pieces")
+    assert [step.loss for step in pieces.steps] == pytest.approx([step.loss for step in whole.steps], abs=1e-5)
+
+
+def test_the_same_recipe_gives_the_same_weights_bit_for_bit(
+    make_recipe: MakeRecipe, run_here: Callable[..., Any]
+) -> None:
+    recipe = make_recipe("model.dropout=0.2", "training.num_steps=6")
+    once, again = run_here(recipe, "once"), run_here(recipe, "again")
+    assert_same_weights(once.store.last(), again.store.last())
+
+
+def test_another_seed_gives_other_weights(make_recipe: MakeRecipe, run_here: Callable[..., Any]) -> None:
+    one, other = run_here(make_recipe(), "one"), run_here(make_recipe("training.seed=1"), "other")
+    assert not torch.equal(
+        weights(one.store.last())["embedding.weight"], weights(other.store.last())["embedding.weight"]
+    )
+
+
+class Killed(Exception):
+    """Stands for whatever may end a process."""
+
+
+class KillsAtStep(NoTracker):
+    """Ends the training in the middle of a step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        if step == self.step:
+            raise Killed
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
+    make_recipe: MakeRecipe, run_here: Callable[..., Any]
+) -> None:
+    words = ["model.dropout=0.2", "training.num_steps=12", "training.checkpoint_every_steps=5"]
+    recipe = make_recipe(*words, "training.log_every_steps=1")
+    uninterrupted = run_here(recipe, "uninterrupted")
+    with pytest.raises(Killed):
+        run_here(recipe, "interrupted", tracker=KillsAtStep(7))
+    continued = run_here(recipe, "interrupted")
+    assert [step.step for step in continued.steps] == list(range(6, 13))
+    assert [step.loss for step in continued.steps] == [step.loss for step in uninterrupted.steps[5:]]
+    assert_same_weights(uninterrupted.store.last(), continued.store.last())
+
+
+def test_a_finished_run_makes_no_further_step(make_recipe: MakeRecipe, run_here: Callable[..., Any]) -> None:
+    recipe = make_recipe("training.log_every_steps=1")
+    first, second = run_here(recipe), run_here(recipe)
+    assert second.steps == []
+    assert second.metrics == first.metrics
+
+
+def test_every_validation_is_reported_and_makes_a_checkpoint(
+    make_recipe: MakeRecipe, run_here: Callable[..., Any]
+) -> None:
+    ran = run_here(make_recipe("training.num_steps=10", "training.validate_every_steps=4"))
+    assert [report["step"] for report in ran.reports] == [4, 8, 10]
+    assert checkpoints.read_progress(ran.store.path(8)).metrics.keys() == ran.metrics.keys()
+
+
+def test_a_training_that_diverges_ends_with_what_to_change(
+    make_recipe: MakeRecipe, run_here: Callable[..., Any]
+) -> None:
+    # Weights of 1e38 and more overflow at the next product.
+    words = ["training.learning_rate=9", "training.num_steps=500", "training.schedule=constant"]
+    recipe = make_recipe(*words, "training.optimizer.weight_decay=30", "model={name: transformer, width: 16}")
+    with pytest.raises(TrainingError, match=r"step \d+: the gradient is (nan|inf).*lower training.learning_rate = 9"):
+        run_here(recipe)
+
+
+def test_a_checkpoint_of_other_data_is_refused(
+    make_recipe: MakeRecipe, run_here: Callable[..., Any], prepared_set: Path, tmp_path: Path
+) -> None:
+    run_here(make_recipe())
+    other = Path(shutil.copytree(prepared_set, tmp_path / "other"))
+    manifest = (other / "manifest.json").read_text()
+    (other / "manifest.json").write_text(manifest.replace("0123456789abcdef", "fedcba9876543210"))
+    with pytest.raises(CheckpointError, match="start over with --fresh"):
+        run_here(make_recipe(), data=other)
+
+
+def test_tokens_per_second_and_padding_are_measured(make_recipe: MakeRecipe, run_here: Callable[..., Any]) -> None:
+    (report, *_) = run_here(make_recipe("training.log_every_steps=2")).steps
+    assert report.tokens_per_s > 0
+    assert 0 <= report.padding_fraction < 0.3

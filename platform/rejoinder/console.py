@@ -40,6 +40,7 @@ class ProgressLine:
         self._title, self._total, self._unit = title, total, unit
         self._pause, self._printed_at, self._started = seconds_between_lines, time.monotonic(), time.monotonic()
         self._done_at_start: int | None = None
+        self._done_when_printed = 0
         self._bar: Progress | None = None
         if _out.is_terminal:
             self._bar = Progress(
@@ -59,12 +60,12 @@ class ProgressLine:
 
     def update(self, done: int, note: str = "") -> None:
         """How far it has come, and what else is worth saying."""
-        if self._done_at_start is None:
-            self._done_at_start = done
+        if self._done_at_start is None:  # what it takes to start says nothing of the pace
+            self._done_at_start, self._started = done, time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, completed=done, note=note)
-        elif time.monotonic() - self._printed_at >= self._pause:
-            self._printed_at = time.monotonic()
+        elif time.monotonic() - self._printed_at >= self._pause and done > self._done_when_printed:
+            self._printed_at, self._done_when_printed = time.monotonic(), done
             _out.print(f"   {self._title}: {self._counted(done)}{', ' + note if note else ''}{self._left(done)}")
 
     def close(self) -> None:

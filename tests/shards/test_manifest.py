@@ -32,6 +32,12 @@ def change(directory: Path, **changes: object) -> None:
     file.write_text(json.dumps(json.loads(file.read_text()) | changes))
 
 
+def flip_a_bit(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
 def test_a_whole_set_is_read_and_verified(directory: Path) -> None:
     manifest = read_manifest(directory)
     assert [shard.file for shard in manifest.splits["train"]] == ["train-00000.arrow", "train-00001.arrow"]
@@ -81,8 +87,14 @@ def test_a_shard_that_was_cut_is_named(directory: Path) -> None:
 
 def test_a_flipped_bit_is_found_by_verifying(directory: Path) -> None:
     file = directory / "train-00000.arrow"
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
+    flip_a_bit(file)
     read_manifest(directory)  # only sizes are looked at
     assert verify(directory) == ["train-00000.arrow"]
+
+
+def test_the_tokenizer_is_verified_too(directory: Path) -> None:
+    """With another one, all ids would mean something else."""
+    flip_a_bit(directory / "tokenizer.json")
+    assert verify(directory) == ["tokenizer.json"]
+    (directory / "tokenizer.json").unlink()
+    assert verify(directory) == ["tokenizer.json"]

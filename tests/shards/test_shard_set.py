@@ -12,7 +12,10 @@ from rejoinder.errors import ShardError
 from rejoinder.shards import ShardSet
 from rejoinder.text import Exchange, Tokenizer
 
-ROWS = [(Exchange([4, *range(20, 20 + number)], [30 + number] * (number % 3 + 1), number), f"c{number}") for number in range(9)]
+ROWS = [
+    (Exchange([4, *range(20, 20 + number)], [30 + number] * (number % 3 + 1), number), f"c{number}")
+    for number in range(9)
+]
 
 
 @pytest.fixture

@@ -74,7 +74,9 @@ def test_a_newest_turn_that_is_too_long_by_itself_keeps_its_end() -> None:
 
 
 @given(
-    turns=st.lists(st.tuples(st.sampled_from("ab"), st.lists(st.integers(20, 30), min_size=1, max_size=12)), min_size=1),
+    turns=st.lists(
+        st.tuples(st.sampled_from("ab"), st.lists(st.integers(20, 30), min_size=1, max_size=12)), min_size=1
+    ),
     longest=st.integers(8, 24),
     most=st.integers(1, 5),
 )

@@ -14,7 +14,16 @@ from rejoinder.errors import StorageError, TextError
 from rejoinder.text import END_ID, NUM_CONTROL_IDS, PAD_ID, TextStream, Tokenizer, clean, train_tokenizer
 from rejoinder.text.tokenizer import CONTROL_TOKENS
 
-SAMPLES = ["", "Ada: 3 € – naïve", "你好，世界", "שלום مرحبا", "👩‍👩‍👧🏽 🇪🇺", "\x00\x7f\x80", "<end><pad>", " a\r\n\tb "]
+SAMPLES = [
+    "",
+    "Ada: 3 € – naïve",
+    "你好，世界",
+    "שלום مرحبا",
+    "👩‍👩‍👧🏽 🇪🇺",
+    "\x00\x7f\x80",
+    "<end><pad>",
+    " a\r\n\tb ",
+]
 
 
 def trained(vocabulary_size: int = 320, seed: int = 0) -> Tokenizer:

@@ -25,8 +25,8 @@ class Settings(PluginSettings):
     width: Positive = 256
     """D: width of embeddings and of the encoded context; even, since each direction of the encoder has half."""
     hidden_width: Positive | None = None
-    """Width of the decoder's hidden state; null takes `width`. It is the model's memory of what it has said: a wider one
-    costs little beside the output layer."""
+    """Width of the decoder's hidden state; null takes `width`. It is the model's memory of what it has said, and costs
+    little beside the output layer."""
     num_encoder_layers: Positive = 1
     """Bidirectional layers that read the context."""
     num_decoder_layers: Positive = 1

@@ -103,8 +103,8 @@ class TrainingSection(Section):
     label_smoothing: Fraction = 0.0
     """Probability mass taken from the right token and spread over all: less certain, often better replies."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
-    """Arithmetic of the forward pass. bf16 (autocast; weights stay fp32) halves memory and doubles the speed of GPUs and
-    CPUs that have it, and is slow on those that have not; auto takes it where the hardware has it."""
+    """Arithmetic of the forward pass. bf16 (autocast; weights stay fp32) halves memory and doubles the speed of GPUs
+    and CPUs that have it, and is slow on those that have not; auto takes it where the hardware has it."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the initial weights, the order of the data, and dropout."""
     log_every_steps: Positive = 25

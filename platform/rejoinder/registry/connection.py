@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
@@ -37,20 +38,33 @@ def open_client(recipe: Recipe) -> MlflowClient:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     uri, directory = tracking_uri(recipe), Storage(recipe).mlflow
+    if recipe.registry.tracking_uri is not None:
+        return _client_with_experiment(uri, recipe.registry.experiment, artifacts=None)
+    with disk_errors(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+    # Two processes that make the tables of a new SQLite store at the same time break each other.
+    with locked(directory, "opening the model store", wait_s=60):
+        return _client_with_experiment(uri, recipe.registry.experiment, directory / "artifacts")
+
+
+def _client_with_experiment(uri: str, experiment: str, artifacts: Path | None) -> MlflowClient:
     with store_errors(uri):
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        if uri != f"sqlite:///{directory / 'mlflow.db'}":
-            if client.get_experiment_by_name(recipe.registry.experiment) is None:
-                client.create_experiment(recipe.registry.experiment)
-            return client
-        with disk_errors(directory):
-            directory.mkdir(parents=True, exist_ok=True)
-        # Two processes that make the tables of a new SQLite store at the same time break each other.
-        with locked(directory, "opening the model store", wait_s=60):
-            if client.get_experiment_by_name(recipe.registry.experiment) is None:
-                artifacts = directory / "artifacts" / recipe.registry.experiment
-                client.create_experiment(recipe.registry.experiment, artifact_location=artifacts.as_uri())
+        if client.get_experiment_by_name(experiment) is None:
+            place = (artifacts / experiment).as_uri() if artifacts else None
+            with suppress_existing():  # another process was faster
+                client.create_experiment(experiment, artifact_location=place)
     return client
+
+
+@contextmanager
+def suppress_existing() -> Iterator[None]:
+    """Lets pass that what is to be made is there already."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
 
 
 @contextmanager

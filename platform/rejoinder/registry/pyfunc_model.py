@@ -4,7 +4,6 @@ MLflow keeps this file as it is ("models from code"), so loading a version reads
 """
 
 from pathlib import Path
-from typing import Any
 
 import mlflow
 from mlflow.pyfunc import PythonModel, PythonModelContext
@@ -36,9 +35,7 @@ class ChatModel(PythonModel):
         self._responder = Responder(checkpoints.load(Path(context.artifacts["checkpoint"])))
         self._responder.engine.start()
 
-    def predict(
-        self, context: PythonModelContext, model_input: list[ChatInput], params: dict[str, Any] | None = None
-    ) -> list[str]:
+    def predict(self, context: PythonModelContext, model_input: list[ChatInput]) -> list[str]:
         """One reply for each conversation."""
         return [self._reply(chat.messages) for chat in model_input]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +13,7 @@ from rejoinder import checkpoints, cluster
 from rejoinder.errors import RegistryError
 from rejoinder.evaluation import Evaluation
 from rejoinder.recipe import Recipe
-from rejoinder.registry.connection import open_client, store_errors, tracking_uri
+from rejoinder.registry.connection import open_client, store_errors, suppress_existing, tracking_uri
 from rejoinder.registry.versions import Version
 from rejoinder.storage import Storage, locked, sha256_of, written_whole
 from rejoinder.training import TrainedRun
@@ -118,7 +117,7 @@ class Registry:
                     pip_requirements=_requirements(),
                     input_example=INPUT_EXAMPLE,
                 )
-        with contextlib.suppress(MlflowException):  # it exists
+        with suppress_existing():
             self._client.create_registered_model(self._model)
         # One call with all tags: a version is never there without its checkpoint's hash.
         tags = {

@@ -92,5 +92,9 @@ def read_manifest(directory: Path) -> Manifest:
 def verify(directory: Path) -> list[str]:
     """Reads every byte and compares every sha256: the names of files that are not what the manifest says."""
     manifest = read_manifest(directory)
-    shards = [shard for shards in manifest.splits.values() for shard in shards]
-    return [shard.file for shard in shards if sha256_of(directory / shard.file) != shard.sha256]
+    expected = {shard.file: shard.sha256 for shards in manifest.splits.values() for shard in shards}
+    expected[TOKENIZER] = manifest.tokenizer_sha256
+    return [
+        file for file, sha256 in expected.items()
+        if not (directory / file).exists() or sha256_of(directory / file) != sha256
+    ]  # fmt: skip

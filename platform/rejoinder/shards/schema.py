@@ -35,7 +35,8 @@ def write_shard(file: Path, exchanges: Sequence[Exchange], conversation_ids: Seq
         _lists([exchange.context_ids for exchange in exchanges]),
         _lists([exchange.reply_ids for exchange in exchanges]),
         pa.array([exchange.reply_num_bytes for exchange in exchanges], pa.int32()),
-        pa.array(conversation_ids, pa.string()),
+        # An id may hold half an emoji, as JSON can; Arrow's text may not.
+        pa.array([id.encode("utf-8", errors="replace") for id in conversation_ids], pa.string()),
     ]
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         writer.write_batch(pa.record_batch(columns, schema=SCHEMA))

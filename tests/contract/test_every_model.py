@@ -1,0 +1,246 @@
+"""What every model promises. A model passes by being in the folder; give its `Settings` a `width`, and it is small."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from rejoinder import catalog
+from rejoinder.batches import Batch, collate, pad
+from rejoinder.loss import loss_sum
+from rejoinder.models import Seq2Seq, State, empty_state, select_rows
+from rejoinder.text import END_ID, NUM_CONTROL_IDS, PAD_ID, START_ID
+
+NUM_IDS, MAX_CONTEXT, MAX_REPLY = 40, 12, 10
+SMALL = {"width": 16, "num_heads": 2, "feedforward_width": 32}
+"""Whichever of these a model's settings have."""
+Rows = list[list[int]]
+
+
+def build(name: str, seed: int = 0, **changes: object) -> Seq2Seq:
+    """A small model in evaluation mode."""
+    plugin = catalog.pick("rejoinder.models", name)
+    wanted = {key: value for key, value in (SMALL | changes).items() if key in plugin.Settings.model_fields}
+    torch.manual_seed(seed)
+    model: Seq2Seq = plugin.build(plugin.Settings(**wanted), NUM_IDS, MAX_CONTEXT, MAX_REPLY)
+    return model.eval()
+
+
+@pytest.fixture(params=catalog.names("rejoinder.models"))
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def model(name: str) -> Seq2Seq:
+    return build(name)
+
+
+def some_rows(number: int = 6, seed: int = 0) -> tuple[Rows, Rows]:
+    """Contexts and replies of many lengths, the shortest and the longest among them."""
+    chance = random.Random(seed)
+
+    def ids(length: int) -> list[int]:
+        return [chance.randrange(NUM_CONTROL_IDS, NUM_IDS) for _ in range(length)]
+
+    context_lengths = [1, MAX_CONTEXT, *(chance.randint(2, MAX_CONTEXT) for _ in range(number - 2))]
+    reply_lengths = [MAX_REPLY, 1, *(chance.randint(2, MAX_REPLY) for _ in range(number - 2))]
+    return [ids(length) for length in context_lengths], [[*ids(length - 1), END_ID] for length in reply_lengths]
+
+
+def logits_of_rows(model: Seq2Seq, contexts: Rows, replies: Rows) -> list[Tensor]:
+    """All at once: logits_TV of each row, without padding."""
+    logits_NV = model(collate(contexts, replies)).detach()
+    return list(logits_NV.split([len(reply) for reply in replies]))
+
+
+def start(model: Seq2Seq, contexts: Rows) -> State:
+    context_ids_BS = pad(contexts)
+    return model.start(context_ids_BS, context_ids_BS == PAD_ID)
+
+
+def assert_close(one: Tensor, other: Tensor) -> None:
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+
+
+def test_logits_are_those_of_the_replies_tokens(model: Seq2Seq) -> None:
+    contexts, replies = some_rows()
+    assert model(collate(contexts, replies)).shape == (sum(map(len, replies)), NUM_IDS)
+
+
+def test_it_says_what_it_can_take(model: Seq2Seq) -> None:
+    assert (model.num_ids, model.max_context_tokens, model.max_reply_tokens) == (NUM_IDS, MAX_CONTEXT, MAX_REPLY)
+
+
+def test_neither_padding_nor_the_other_rows_change_a_row(model: Seq2Seq) -> None:
+    contexts, replies = some_rows()
+    together = logits_of_rows(model, contexts, replies)
+    for row in range(len(contexts)):
+        (alone,) = logits_of_rows(model, contexts[row : row + 1], replies[row : row + 1])
+        assert_close(alone, together[row])
+
+
+def test_a_later_token_changes_nothing_before_it(model: Seq2Seq) -> None:
+    contexts, replies = some_rows()
+    changed = [reply[:3] + [NUM_CONTROL_IDS for _ in reply[3:]] for reply in replies]
+    before, after = logits_of_rows(model, contexts, replies), logits_of_rows(model, contexts, changed)
+    for one, other in zip(before, after, strict=True):
+        assert_close(one[:4], other[:4])  # the fourth is said after reading three
+
+
+def test_every_token_of_the_context_counts(model: Seq2Seq) -> None:
+    contexts, replies = some_rows()
+    for place in range(MAX_CONTEXT):
+        changed = [*contexts[1][:place], contexts[1][place] ^ 1, *contexts[1][place + 1 :]]
+        one, other = (logits_of_rows(model, [context], replies[:1])[0] for context in (contexts[1], changed))
+        assert not torch.equal(one, other), place
+
+
+def test_the_order_of_the_context_counts(model: Seq2Seq) -> None:
+    contexts, replies = some_rows()
+    one, other = (logits_of_rows(model, [context], replies[:1])[0] for context in (contexts[1], contexts[1][::-1]))
+    assert (one - other).abs().max() > 1e-3
+
+
+def test_step_by_step_is_the_same_as_all_at_once(model: Seq2Seq) -> None:
+    contexts, replies = some_rows()
+    at_once, state = logits_of_rows(model, contexts, replies), start(model, contexts)
+    said_BT = collate(contexts, replies).reply_input_ids_BT
+    for place in range(MAX_REPLY):
+        logits_BV, state = model.step(said_BT[:, place], state)
+        for row, expected_TV in enumerate(at_once):
+            if place < len(expected_TV):
+                assert_close(logits_BV[row].detach(), expected_TV[place])
+
+
+def test_rows_at_different_positions_share_a_step(model: Seq2Seq) -> None:
+    """Requests join and leave at every step: row 0 begins alone, row 2 joins, row 0 leaves, rows change places."""
+    contexts, _ = some_rows(3)
+    replies = [[20, 21, 22, 23, 24, END_ID], [25, END_ID], [30, 31, 32, 33, END_ID]]
+    expected = logits_of_rows(model, contexts, replies)
+    place = [0, 0, 0]
+
+    def step(rows: list[int], state: State) -> State:
+        ids_B = torch.tensor([replies[row][place[row] - 1] if place[row] else START_ID for row in rows])
+        logits_BV, state = model.step(ids_B, state)
+        for logits_V, row in zip(logits_BV, rows, strict=True):
+            assert_close(logits_V.detach(), expected[row][place[row]])
+            place[row] += 1
+        return state
+
+    def join(one: State, other: State) -> State:
+        return {key: torch.cat([one[key], other[key]]) for key in one}
+
+    state = step([0], step([0], start(model, contexts[:1])))
+    state = step([0, 2], join(state, start(model, contexts[2:])))
+    state = step([2, 0], select_rows(state, torch.tensor([1, 0])))
+    state = step([2], select_rows(state, torch.tensor([0])))
+    step([2, 1], join(state, start(model, contexts[1:2])))
+    assert place == [4, 1, 4]
+
+
+def test_a_row_taken_twice_goes_two_ways(model: Seq2Seq) -> None:
+    """What beams do."""
+    contexts, _ = some_rows()
+    _, state = model.step(torch.tensor([START_ID]), start(model, contexts[1:2]))
+    logits_BV, state = model.step(torch.tensor([20, 21]), select_rows(state, torch.tensor([0, 0])))
+    logits_BV, _ = model.step(torch.tensor([22, 22]), state)
+    for row, reply in enumerate(([20, 22, END_ID], [21, 22, END_ID])):
+        assert_close(logits_BV[row].detach(), logits_of_rows(model, contexts[1:2], [reply])[0][2])
+
+
+def test_the_state_has_rows_first_and_one_size_whatever_the_context(model: Seq2Seq) -> None:
+    short, long = start(model, [[20]]), start(model, [[20] * MAX_CONTEXT, [21], [22, 23]])
+    assert {tensor.shape[0] for tensor in short.values()} == {1}
+    assert {tensor.shape[0] for tensor in long.values()} == {3}
+    sizes = [{key: (tensor.shape[1:], tensor.dtype) for key, tensor in state.items()} for state in (short, long)]
+    assert sizes[0] == sizes[1]
+    _, after = model.step(torch.tensor([START_ID]), short)
+    assert {key: (tensor.shape[1:], tensor.dtype) for key, tensor in after.items()} == sizes[0]
+
+
+def test_an_empty_state_has_room_for_rows(model: Seq2Seq) -> None:
+    state = start(model, [[20]])
+    empty = empty_state(state, 5)
+    assert {key: tensor.shape for key, tensor in empty.items()} == {
+        key: (5, *tensor.shape[1:]) for key, tensor in state.items()
+    }
+    assert not any(tensor.any() for tensor in empty.values())
+
+
+def test_saved_weights_give_the_same_logits(name: str, model: Seq2Seq) -> None:
+    other = build(name, seed=1)
+    before = logits_of_rows(other, *some_rows())
+    other.load_state_dict(load(save(model.state_dict())))
+    after, expected = logits_of_rows(other, *some_rows()), logits_of_rows(model, *some_rows())
+    assert all(map(torch.equal, after, expected))
+    assert not all(map(torch.equal, before, expected))
+
+
+def test_one_seed_builds_one_model(name: str) -> None:
+    one, same, other = (build(name, seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    assert not all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_at_the_start_it_is_sure_of_nothing(model: Seq2Seq) -> None:
+    """Logits of about unit size: a first loss near ln V, from which training comes down quickly."""
+    contexts, replies = some_rows(40)
+    batch = collate(contexts, replies)
+    loss = loss_sum(model(batch), batch.reply_ids_BT[~batch.reply_is_pad_BT]) / sum(map(len, replies))
+    assert loss.item() == pytest.approx(torch.tensor(NUM_IDS).log().item(), abs=1.0)
+
+
+def test_dropout_is_for_training_only(name: str) -> None:
+    model, contexts, replies = build(name, dropout=0.5), *some_rows()
+    once, twice = logits_of_rows(model, contexts, replies), logits_of_rows(model, contexts, replies)
+    assert all(map(torch.equal, once, twice))
+    logits_BV, _ = model.step(torch.full((len(contexts),), START_ID), start(model, contexts))
+    for row, logits_TV in enumerate(once):
+        assert_close(logits_BV[row].detach(), logits_TV[0])
+    assert not all(map(torch.equal, once, logits_of_rows(model.train(), contexts, replies)))
+
+
+def test_every_weight_learns(model: Seq2Seq) -> None:
+    batch = collate(*some_rows())
+    loss_sum(model.train()(batch), batch.reply_ids_BT[~batch.reply_is_pad_BT]).backward()
+    still = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert still == []
+
+
+def test_it_can_learn_a_batch_by_heart(model: Seq2Seq) -> None:
+    batch = collate(*some_rows())
+    expected_N = batch.reply_ids_BT[~batch.reply_is_pad_BT]
+    optimizer = torch.optim.Adam(model.train().parameters(), lr=0.01)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss = loss_sum(model(batch), expected_N) / len(expected_N)
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1
+
+
+def test_it_runs_and_learns_in_bfloat16(model: Seq2Seq) -> None:
+    batch = collate(*some_rows())
+    expected_N = batch.reply_ids_BT[~batch.reply_is_pad_BT]
+    exact = loss_sum(model(batch), expected_N)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss = loss_sum(model(batch), expected_N)
+    loss.backward()
+    assert loss.item() == pytest.approx(exact.item(), rel=0.02)
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+def test_its_weights_are_counted(model: Seq2Seq) -> None:
+    assert model.num_parameters == sum(weight.numel() for weight in model.parameters()) > NUM_IDS * 16
+
+
+def test_a_batch_moves_to_a_device_whole() -> None:
+    batch = collate(*some_rows())
+    moved: Batch = batch.to(torch.device("cpu"))
+    assert torch.equal(moved.reply_ids_BT, batch.reply_ids_BT)

@@ -1,0 +1,50 @@
+"""Nats, summed."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from rejoinder.loss import bits_per_byte, loss_sum, perplexity
+
+LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5]])
+IDS = torch.tensor([0, 2])
+
+
+def test_it_is_the_summed_surprise_at_the_right_tokens() -> None:
+    first = -math.log(math.exp(2) / (math.exp(2) + 1 + math.exp(-1)))
+    assert loss_sum(LOGITS, IDS).item() == pytest.approx(first + math.log(3))
+
+
+def test_smoothing_expects_some_of_every_token() -> None:
+    """0.3 of the mass is spread over all three tokens: 0.8 of it stays on the right one."""
+    log_probs = LOGITS.log_softmax(-1)
+    expected = -(0.8 * log_probs[0, 0] + 0.1 * log_probs[0, 1] + 0.1 * log_probs[0, 2])
+    assert loss_sum(LOGITS[:1], IDS[:1], 0.3).item() == pytest.approx(expected.item())
+
+
+def test_the_parts_of_a_batch_add_up() -> None:
+    parts = loss_sum(LOGITS[:1], IDS[:1]) + loss_sum(LOGITS[1:], IDS[1:])
+    assert loss_sum(LOGITS, IDS).item() == pytest.approx(parts.item())
+
+
+def test_half_precision_logits_are_summed_in_full_precision() -> None:
+    logits = torch.zeros(5000, 3, dtype=torch.bfloat16)
+    total = loss_sum(logits, torch.zeros(5000, dtype=torch.long))
+    assert total.dtype == torch.float32
+    assert total.item() == pytest.approx(5000 * math.log(3), rel=1e-4)
+
+
+def test_no_tokens_cost_nothing() -> None:
+    assert loss_sum(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long)).item() == 0
+
+
+def test_perplexity_of_an_even_choice_is_its_size() -> None:
+    assert perplexity(math.log(40)) == pytest.approx(40)
+    assert perplexity(1e6) == math.inf
+
+
+def test_guessing_bytes_evenly_costs_eight_bits_each() -> None:
+    assert bits_per_byte(10 * math.log(256), 10) == pytest.approx(8)

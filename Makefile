@@ -35,7 +35,7 @@ clean:           ## takes the environment away
 
 $(VENV)/ready: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; ok = (3, 11) <= v <= (3, 13); \
-	  sys.exit(0 if ok else "error: Rejoinder needs Python 3.11, 3.12 or 3.13, %s is %d.%d; run make PYTHON=python3.11" % ("$(PYTHON)", *v))'
+	  sys.exit(0 if ok else "error: Rejoinder needs Python 3.11, 3.12 or 3.13, %s is %s; run make PYTHON=python3.11" % ("$(PYTHON)", "%d.%d" % v))'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	@touch $@

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import socket
 import urllib.error
 import urllib.request
@@ -40,6 +41,7 @@ def deploy(recipe: Recipe) -> Deployed:
     url = f"http://{serving.host}:{serving.port}"
     if not _is_ours(url):
         _require_free_port(serving.host, serving.port)
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # our own lines say the same
     serve.start(http_options=HTTPOptions(host=serving.host, port=serving.port))
     try:
         serve.run(build_application(recipe), name=serving.application, route_prefix="/")

@@ -11,6 +11,7 @@ from typing import Any
 import hypothesis
 import pytest
 
+from rejoinder import cluster
 from rejoinder.corpora import made_up
 from rejoinder.recipe import Recipe, TextSection, override, validate
 from rejoinder.shards import Manifest
@@ -136,3 +137,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.decode().strip()}")
     yield place
     subprocess.run(["umount", place], check=True)
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One Ray with 4 (logical) CPUs for all tests that need one; `cluster.connect` joins it."""
+    tree = {"name": "x", "data": {"corpora": ["made_up"]}, "model": "gru_attention"}
+    with cluster.connect(validate(tree | {"cluster": {"address": "local", "num_cpus": 4}})):
+        yield

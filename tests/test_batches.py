@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def padded_tokens(rows: Any, shard_set: Any) -> int:
 @given(shard_set=some_lengths, budget=budgets, seed=seeds, epoch=seeds)
 def test_each_row_stands_in_exactly_one_batch(shard_set: Any, budget: int, seed: int, epoch: int) -> None:
     for plan in (plan_epoch(shard_set, budget, seed, epoch), plan_in_order(shard_set, budget)):
-        assert sorted(sum(rows_of(plan), [])) == list(range(len(shard_set)))
+        assert sorted(chain.from_iterable(rows_of(plan))) == list(range(len(shard_set)))
 
 
 @given(shard_set=some_lengths, budget=budgets, seed=seeds, epoch=seeds)
@@ -84,7 +84,7 @@ def test_a_batch_knows_its_reply_tokens(shard_set: Any, budget: int, seed: int) 
 def test_ranks_divide_a_batch_evenly_and_without_overlap(shard_set: Any, budget: int, world_size: int) -> None:
     for batch in plan_epoch(shard_set, budget, 0, 0):
         shares = [share(batch, rank, world_size).tolist() for rank in range(world_size)]
-        assert sorted(sum(shares, [])) == sorted(batch.rows.tolist())
+        assert sorted(chain.from_iterable(shares)) == sorted(batch.rows.tolist())
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
@@ -122,10 +122,11 @@ def test_going_on_with_other_workers_sees_each_row_once(
     num_batches = len(plan_epoch(shard_set, budget, 0, 0))
     num_done = data.draw(st.integers(0, num_batches))
     stream = epochs_from(Position(), shard_set, budget, seed=0)
-    position, seen = Position(), []
+    reached, seen = Position(), []
     for position, batch in islice(stream, num_done):
+        reached = position
         seen += [row for rank in range(worlds[0]) for row in share(batch, rank, worlds[0]).tolist()]
-    for _, batch in islice(epochs_from(position, shard_set, budget, seed=0), num_batches - num_done):
+    for _, batch in islice(epochs_from(reached, shard_set, budget, seed=0), num_batches - num_done):
         seen += [row for rank in range(worlds[1]) for row in share(batch, rank, worlds[1]).tolist()]
     assert sorted(seen) == list(range(len(shard_set)))
 
@@ -159,6 +160,11 @@ def test_a_reply_that_was_cut_has_no_end_to_read_or_say() -> None:
     batch = collate([[5]], [[7, 8]])
     assert batch.reply_input_ids_BT.tolist() == [[START_ID, 7]]
     assert batch.reply_ids_BT.tolist() == [[7, 8]]
+
+
+def test_a_batch_moves_to_another_device_as_a_whole() -> None:
+    moved = collate([[5]], [[7, 8]]).to(torch.device("meta"))
+    assert all(getattr(moved, name).is_meta for name in moved.__dataclass_fields__)
 
 
 def test_loading_reads_the_rows_that_were_asked_for(prepared_set: Path) -> None:

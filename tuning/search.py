@@ -74,10 +74,10 @@ def search(recipe: Recipe, prepared: Prepared) -> Found:
 
 def _trial(sample: dict[str, Any], recipe: Recipe, prepared: Prepared) -> None:
     """The driver of one trial. Returns nothing: Tune would take a returned dictionary for a result."""
-    train(_with(recipe, sample), prepared, on_report=TuneReportCallback())
+    train(with_sample(recipe, sample), prepared, on_report=TuneReportCallback())
 
 
-def _with(recipe: Recipe, sample: dict[str, Any]) -> Recipe:
+def with_sample(recipe: Recipe, sample: dict[str, Any]) -> Recipe:
     """The recipe with a sample in it. Names of plug-ins go first, since they reset the plug-in's other settings."""
     ordered = sorted(sample, key=lambda path: not path.endswith(".name"))
     return validate(override(recipe.model_dump(mode="json"), [f"{path}={sample[path]}" for path in ordered]), "trial")
@@ -87,7 +87,7 @@ def _require_valid(recipe: Recipe, space: dict[str, Any]) -> None:
     """One sample is put into the recipe, so that a wrong path is refused before anything starts."""
     sample = {path: domain.sample() if hasattr(domain, "sample") else domain for path, domain in space.items()}
     try:
-        _with(recipe, sample)
+        with_sample(recipe, sample)
     except Exception as error:
         raise TuningError(f"tuning.space = {recipe.tuning.space}: does not fit this recipe: {error}") from None
 
@@ -115,4 +115,4 @@ def _best(recipe: Recipe, results: tune.ResultGrid) -> Found:
         raise TuningError(f"none of the {len(results)} trials succeeded; the first error: {first}")
     best = min(measured, key=lambda result: result.metrics[METRIC])
     metrics = {name: value for name, value in best.metrics.items() if name.startswith("valid_")}
-    return Found(_with(recipe, best.config), best.config, metrics, len(results), len(results.errors))
+    return Found(with_sample(recipe, best.config), best.config, metrics, len(results), len(results.errors))

@@ -144,11 +144,11 @@ def verify(directory: Path) -> None:
     """Compares every file with the manifest. Raises CheckpointError naming the first that differs."""
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-        files = manifest["files"]
-    except (OSError, ValueError, KeyError) as error:
+        files, format = manifest["files"], manifest["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{directory}: not a whole checkpoint, its {MANIFEST} cannot be read ({error})") from None
-    if manifest["format"] != FORMAT:
-        raise CheckpointError(f"{directory}: checkpoint format {manifest['format']}, this version reads {FORMAT}")
+    if format != FORMAT:
+        raise CheckpointError(f"{directory}: checkpoint format {format}, this version reads {FORMAT}")
     for name, expected in files.items():
         file = directory / name
         if not file.exists() or sha256_of(file) != expected["sha256"]:

@@ -10,7 +10,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from rejoinder import catalog
-from rejoinder.batches import Batch, collate, pad
+from rejoinder.batches import collate, pad
 from rejoinder.loss import loss_sum
 from rejoinder.models import Seq2Seq, State, empty_state, select_rows
 from rejoinder.text import END_ID, NUM_CONTROL_IDS, PAD_ID, START_ID
@@ -36,8 +36,21 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def model(name: str) -> Seq2Seq:
+def fresh_model(name: str) -> Seq2Seq:
     return build(name)
+
+
+@pytest.fixture
+def model(name: str) -> Seq2Seq:
+    """With larger weights than a fresh one, which hardly looks at its context: what must not be seen would show."""
+    return enlarged(build(name))
+
+
+def enlarged(model: Seq2Seq) -> Seq2Seq:
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.3 * torch.randn_like(weight)
+    return model
 
 
 def some_rows(number: int = 6, seed: int = 0) -> tuple[Rows, Rows]:
@@ -97,13 +110,13 @@ def test_every_token_of_the_context_counts(model: Seq2Seq) -> None:
     for place in range(MAX_CONTEXT):
         changed = [*contexts[1][:place], contexts[1][place] ^ 1, *contexts[1][place + 1 :]]
         one, other = (logits_of_rows(model, [context], replies[:1])[0] for context in (contexts[1], changed))
-        assert not torch.equal(one, other), place
+        assert (one - other).abs().max() > 0.01, place
 
 
 def test_the_order_of_the_context_counts(model: Seq2Seq) -> None:
     contexts, replies = some_rows()
     one, other = (logits_of_rows(model, [context], replies[:1])[0] for context in (contexts[1], contexts[1][::-1]))
-    assert (one - other).abs().max() > 1e-3
+    assert (one - other).abs().max() > 0.01
 
 
 def test_step_by_step_is_the_same_as_all_at_once(model: Seq2Seq) -> None:
@@ -187,16 +200,16 @@ def test_one_seed_builds_one_model(name: str) -> None:
     assert not all(torch.equal(one[key], other[key]) for key in one)
 
 
-def test_at_the_start_it_is_sure_of_nothing(model: Seq2Seq) -> None:
+def test_at_the_start_it_is_sure_of_nothing(fresh_model: Seq2Seq) -> None:
     """Logits of about unit size: a first loss near ln V, from which training comes down quickly."""
     contexts, replies = some_rows(40)
     batch = collate(contexts, replies)
-    loss = loss_sum(model(batch), batch.reply_ids_BT[~batch.reply_is_pad_BT]) / sum(map(len, replies))
+    loss = loss_sum(fresh_model(batch), batch.reply_ids_BT[~batch.reply_is_pad_BT]) / sum(map(len, replies))
     assert loss.item() == pytest.approx(torch.tensor(NUM_IDS).log().item(), abs=1.0)
 
 
 def test_dropout_is_for_training_only(name: str) -> None:
-    model, contexts, replies = build(name, dropout=0.5), *some_rows()
+    model, contexts, replies = enlarged(build(name, dropout=0.5)), *some_rows()
     once, twice = logits_of_rows(model, contexts, replies), logits_of_rows(model, contexts, replies)
     assert all(map(torch.equal, once, twice))
     logits_BV, _ = model.step(torch.full((len(contexts),), START_ID), start(model, contexts))
@@ -205,42 +218,36 @@ def test_dropout_is_for_training_only(name: str) -> None:
     assert not all(map(torch.equal, once, logits_of_rows(model.train(), contexts, replies)))
 
 
-def test_every_weight_learns(model: Seq2Seq) -> None:
+def test_every_weight_learns(fresh_model: Seq2Seq) -> None:
     batch = collate(*some_rows())
-    loss_sum(model.train()(batch), batch.reply_ids_BT[~batch.reply_is_pad_BT]).backward()
-    still = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
+    loss_sum(fresh_model.train()(batch), batch.reply_ids_BT[~batch.reply_is_pad_BT]).backward()
+    still = [name for name, weight in fresh_model.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert still == []
 
 
-def test_it_can_learn_a_batch_by_heart(model: Seq2Seq) -> None:
+def test_it_can_learn_a_batch_by_heart(fresh_model: Seq2Seq) -> None:
     batch = collate(*some_rows())
     expected_N = batch.reply_ids_BT[~batch.reply_is_pad_BT]
-    optimizer = torch.optim.Adam(model.train().parameters(), lr=0.01)
+    optimizer = torch.optim.Adam(fresh_model.train().parameters(), lr=0.01)
     for _ in range(150):
         optimizer.zero_grad()
-        loss = loss_sum(model(batch), expected_N) / len(expected_N)
+        loss = loss_sum(fresh_model(batch), expected_N) / len(expected_N)
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.1
 
 
-def test_it_runs_and_learns_in_bfloat16(model: Seq2Seq) -> None:
+def test_it_runs_and_learns_in_bfloat16(fresh_model: Seq2Seq) -> None:
     batch = collate(*some_rows())
     expected_N = batch.reply_ids_BT[~batch.reply_is_pad_BT]
-    exact = loss_sum(model(batch), expected_N)
+    exact = loss_sum(fresh_model(batch), expected_N)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = loss_sum(model(batch), expected_N)
+        loss = loss_sum(fresh_model(batch), expected_N)
     loss.backward()
     assert loss.item() == pytest.approx(exact.item(), rel=0.02)
-    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
-    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in fresh_model.parameters())
+    assert {weight.dtype for weight in fresh_model.parameters()} == {torch.float32}
 
 
 def test_its_weights_are_counted(model: Seq2Seq) -> None:
     assert model.num_parameters == sum(weight.numel() for weight in model.parameters()) > NUM_IDS * 16
-
-
-def test_a_batch_moves_to_a_device_whole() -> None:
-    batch = collate(*some_rows())
-    moved: Batch = batch.to(torch.device("cpu"))
-    assert torch.equal(moved.reply_ids_BT, batch.reply_ids_BT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from types import ModuleType
 
 import pytest
@@ -31,7 +32,7 @@ def test_it_stays_between_nothing_and_the_peak(schedule: ModuleType) -> None:
 
 
 def test_it_never_rises(schedule: ModuleType) -> None:
-    assert all(after <= before for before, after in zip(factors(schedule), factors(schedule)[1:], strict=False))
+    assert all(after <= before for before, after in pairwise(factors(schedule)))
 
 
 def test_the_rate_hits_the_peak_and_nothing_is_above_it(schedule: ModuleType) -> None:

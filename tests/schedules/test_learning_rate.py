@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import pytest
 
@@ -37,6 +38,6 @@ def test_cosine_is_at_half_of_the_peak_half_way_and_ends_at_the_floor() -> None:
 
 def test_linear_falls_by_the_same_at_each_step_to_the_floor() -> None:
     of_peak = rates(schedule={"name": "linear", "final_fraction": 0.1})
-    falls = [before - after for before, after in zip(of_peak[9:], of_peak[10:], strict=False)]
+    falls = [before - after for before, after in pairwise(of_peak[9:])]
     assert falls == pytest.approx([0.5 * 0.9 / 90] * 90)
     assert of_peak[99] == pytest.approx(0.05)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -84,7 +85,7 @@ def test_a_context_is_the_newest_whole_turns_that_fit(turns: Any, longest: int, 
     speakers, ids = [speaker for speaker, _ in turns], [ids for _, ids in turns]
     context = context_ids(speakers, ids, "a", settings(max_context_tokens=longest, max_context_turns=most))
     marked = [[SELF_ID if speaker == "a" else OTHER_ID, *ids] for speaker, ids in turns]
-    fitting = [sum(marked[-count:], []) for count in range(1, min(most, len(turns)) + 1)]
+    fitting = [[*chain(*marked[-count:])] for count in range(1, min(most, len(turns)) + 1)]
     fitting = [whole for whole in fitting if len(whole) <= longest]
     newest = marked[-1]
     assert context == (fitting[-1] if fitting else [newest[0], *newest[-(longest - 1) :]])

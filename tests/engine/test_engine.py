@@ -1,0 +1,262 @@
+"""Requests join and leave at every step, and none of them notices the others."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from typing import Any
+
+import pytest
+import torch
+
+from rejoinder import catalog
+from rejoinder.decoding import Decoding
+from rejoinder.engine import Engine, EngineFull, Finish, Statistics
+from rejoinder.errors import EngineError
+from rejoinder.models import Seq2Seq
+from rejoinder.text import NUM_CONTROL_IDS
+
+Kit = Any
+
+
+def eventually(claim: Any) -> bool:
+    """Whether a claim comes true within some seconds."""
+    deadline = time.monotonic() + 10
+    while not claim():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def is_idle(engine: Engine) -> bool:
+    now = engine.statistics()
+    return (now.num_running, now.num_waiting) == (0, 0)
+
+
+def test_a_reply_comes_token_by_token_without_its_end(kit: Kit) -> None:
+    listener = kit.ask(kit.start(1, 0), [20, 21, 22]).wait()
+    assert (listener.ids, listener.finish, listener.num_finishes) == ([20, 21, 22], Finish.END, 1)
+
+
+def test_a_reply_is_cut_at_its_limit(kit: Kit) -> None:
+    listener = kit.ask(kit.start(1, 0), [20, 21, 22], kit.greedy(max_reply_tokens=2)).wait()
+    assert (listener.ids, listener.finish) == ([20, 21], Finish.LENGTH)
+
+
+def test_a_reply_that_ends_just_at_its_limit_was_cut(kit: Kit) -> None:
+    """Whether the end would have come next is not known."""
+    listener = kit.ask(kit.start(1, 0), [20, 21], kit.greedy(max_reply_tokens=2)).wait()
+    assert (listener.ids, listener.finish) == ([20, 21], Finish.LENGTH)
+
+
+def test_requests_of_different_lengths_share_the_batch_and_leave_it(kit: Kit) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(8, 8)
+    contexts = [[20 + number] * (number % 5 + 1) for number in range(8)]
+    listeners = [kit.ask(engine, context) for context in contexts]
+    kit.model.gate.set()
+    assert [listener.wait().ids for listener in listeners] == contexts
+    assert max(kit.model.batch_sizes) >= 7  # the first one may have begun alone
+    assert kit.model.batch_sizes[-1] < 7
+    assert eventually(lambda: is_idle(engine))
+
+
+def test_a_waiting_request_takes_the_slot_of_one_that_left(kit: Kit) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(2, 8)
+    listeners = [kit.ask(engine, [20 + number]) for number in range(6)]
+    kit.model.gate.set()
+    assert [listener.wait().ids for listener in listeners] == [[20 + number] for number in range(6)]
+    assert max(kit.model.batch_sizes) == 2
+
+
+def test_a_full_engine_refuses_until_there_is_room(kit: Kit) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(1, 2)
+    running = kit.ask(engine, [20])
+    assert eventually(lambda: engine.statistics().num_running == 1)
+    waiting = [kit.ask(engine, [21]), kit.ask(engine, [22])]
+    with pytest.raises(EngineFull, match="2 requests wait already; try again in a moment"):
+        kit.ask(engine, [23])
+    kit.model.gate.set()
+    assert [listener.wait().finish for listener in [running, *waiting]] == [Finish.END] * 3
+    assert kit.ask(engine, [23]).wait().ids == [23]
+
+
+@pytest.mark.parametrize(
+    ("context_ids", "max_reply_tokens", "sentence"),
+    [
+        ([], 5, "a context of 0 tokens; this model reads 1 to 20"),
+        ([20] * 21, 5, "a context of 21 tokens; this model reads 1 to 20"),
+        ([20], 31, "max_reply_tokens = 31; this model writes 1 to 30"),
+        ([20], 0, "max_reply_tokens = 0; this model writes 1 to 30"),
+    ],
+)
+def test_what_the_model_cannot_do_is_refused(
+    kit: Kit, context_ids: list[int], max_reply_tokens: int, sentence: str
+) -> None:
+    with pytest.raises(EngineError, match=sentence):
+        kit.ask(kit.start(1, 0), context_ids, kit.greedy(max_reply_tokens))
+
+
+def test_the_longest_context_and_reply_are_taken(kit: Kit) -> None:
+    assert kit.ask(kit.start(1, 0), [20] * 20, kit.greedy(30)).wait().ids == [20] * 20
+
+
+def test_a_cancelled_request_frees_its_slot(kit: Kit) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(1, 1)
+    first, second = kit.ask(engine, [20] * 20), kit.ask(engine, [21])
+    first.cancel()
+    kit.model.gate.set()
+    assert first.wait().finish is Finish.CANCELLED
+    assert len(first.ids) < 20
+    assert second.wait().ids == [21]
+
+
+def test_cancelling_after_the_end_changes_nothing(kit: Kit) -> None:
+    listener = kit.ask(kit.start(1, 0), [20]).wait()
+    listener.cancel()
+    assert (listener.finish, listener.num_finishes) == (Finish.END, 1)
+
+
+def test_a_request_that_was_cancelled_while_it_waited_is_told_so(kit: Kit) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(1, 1)
+    first, second = kit.ask(engine, [20]), kit.ask(engine, [21])
+    second.cancel()
+    kit.model.gate.set()
+    assert first.wait().ids == [20]
+    assert (second.wait().finish, second.ids) == (Finish.CANCELLED, [])
+
+
+def test_of_many_requests_with_random_cancellations_none_is_mixed_up_or_forgotten(kit: Kit) -> None:
+    chance, engine = random.Random(0), kit.start(7, 500)
+    asked = []
+    for _ in range(500):
+        context = [chance.randint(20, 99) for _ in range(chance.randint(1, 20))]
+        asked.append((context, kit.ask(engine, context)))
+        if chance.random() < 0.3:
+            chance.choice(asked)[1].cancel()
+    for context, listener in asked:
+        assert listener.wait().finish in (Finish.END, Finish.CANCELLED)
+        assert listener.ids == context[: len(listener.ids)]
+        assert listener.finish is Finish.CANCELLED or listener.ids == context
+    assert eventually(lambda: is_idle(engine))
+    assert {listener.num_finishes for _, listener in asked} == {1}
+
+    kit.model.batch_sizes.clear()
+    kit.model.gate.clear()
+    last = [kit.ask(engine, [20, 21]) for _ in range(7)]
+    kit.model.gate.set()
+    assert [listener.wait().finish for listener in last] == [Finish.END] * 7
+    assert max(kit.model.batch_sizes) == 7  # no slot was lost
+
+
+def test_a_failing_step_ends_its_requests_and_the_engine_goes_on(kit: Kit, caplog: pytest.LogCaptureFixture) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(4, 4)
+    with caplog.at_level(logging.ERROR):
+        failing = [kit.ask(engine, [20] * 20), kit.ask(engine, [kit.poison]), kit.ask(engine, [21] * 20)]
+        kit.model.gate.set()
+        assert {listener.wait().finish for listener in failing} == {Finish.FAILED}
+    assert "a step of the engine failed" in caplog.text
+    assert [kit.ask(engine, [30 + number]).wait().ids for number in range(8)] == [[30 + number] for number in range(8)]
+
+
+@pytest.mark.parametrize("deaf_to", ["on_token", "on_finish"])
+def test_a_listener_that_fails_hurts_nobody_else(kit: Kit, deaf_to: str, caplog: pytest.LogCaptureFixture) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(2, 2)
+
+    def fail(news: object) -> None:
+        raise RuntimeError("the event loop is closed")
+
+    deaf = kit.Listener()
+    callbacks = {"on_token": deaf.ids.append, "on_finish": deaf.on_finish} | {deaf_to: fail}
+    engine.submit([20] * 10, kit.greedy(), **callbacks)
+    other = kit.ask(engine, [21] * 10)
+    kit.model.gate.set()
+    assert other.wait().ids == [21] * 10
+    assert eventually(lambda: is_idle(engine))
+    assert deaf.finish is (Finish.CANCELLED if deaf_to == "on_token" else None)
+    assert "nobody listens to a reply any more" in caplog.text
+    assert kit.ask(engine, [22]).wait().ids == [22]
+
+
+def test_stopping_ends_the_running_and_the_waiting(kit: Kit) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(1, 2)
+    running = kit.ask(engine, [20] * 20)
+    assert eventually(lambda: engine.statistics().num_running == 1)
+    waiting = [kit.ask(engine, [21]), kit.ask(engine, [22])]
+    stopping = threading.Thread(target=engine.stop)
+    stopping.start()
+    assert eventually(lambda: refusal(engine) == "the engine has stopped; ask another replica")
+    kit.model.gate.set()
+    stopping.join()
+    assert [listener.finish for listener in [running, *waiting]] == [Finish.CANCELLED] * 3
+    assert len(running.ids) == 1  # of the step that it was in
+
+
+def refusal(engine: Engine) -> str:
+    """What an engine with a full queue says to one more."""
+    with pytest.raises(EngineError) as refused:
+        engine.submit([20], Decoding(0, 0, 1, 1, 0, 5), print, print)
+    return str(refused.value)
+
+
+def test_stopping_twice_is_stopping_once(kit: Kit) -> None:
+    engine = kit.start(1, 0)
+    engine.stop()
+    engine.stop()
+
+
+def test_statistics_tell_what_goes_on(kit: Kit) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(1, 5)
+    assert engine.statistics() == Statistics(0, 0, 0, 0.0)
+    listeners = [kit.ask(engine, [20, 21]) for _ in range(3)]
+    assert eventually(lambda: engine.statistics().num_running == 1)
+    time.sleep(0.05)
+    stuck = engine.statistics()
+    assert (stuck.num_running, stuck.num_waiting) == (1, 2)
+    assert stuck.seconds_since_step >= 0.05
+    kit.model.gate.set()
+    for listener in listeners:
+        listener.wait()
+    assert eventually(lambda: is_idle(engine))
+    assert (engine.statistics().num_tokens, engine.statistics().seconds_since_step) == (6, 0.0)
+
+
+@pytest.fixture(params=catalog.names("rejoinder.models"))
+def real_model(request: pytest.FixtureRequest) -> Seq2Seq:
+    """Every model, small, with random weights large enough to say different things."""
+    plugin = catalog.pick("rejoinder.models", request.param)
+    torch.manual_seed(0)
+    model: Seq2Seq = plugin.build(plugin.Settings(width=16), 60, 12, 15)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight += 0.3 * torch.randn_like(weight)
+    return model
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_reply_is_the_same_alone_and_in_a_batch(kit: Kit, real_model: Seq2Seq, temperature: float) -> None:
+    chance = random.Random(1)
+    requests = [
+        (
+            [chance.randrange(NUM_CONTROL_IDS, 60) for _ in range(chance.randint(1, 12))],
+            kit.greedy(chance.randint(5, 15), temperature=temperature, top_k=chance.choice([0, 5]), seed=seed),
+        )
+        for seed in range(12)
+    ]
+    alone = kit.start(1, 0, real_model)
+    expected = [kit.ask(alone, *request).wait().ids for request in requests]
+    together = kit.start(5, 12, real_model)
+    found = [kit.ask(together, *request) for request in requests]
+    assert [listener.wait().ids for listener in found] == expected
+    assert len({tuple(ids) for ids in expected}) > 6

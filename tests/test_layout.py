@@ -1,0 +1,71 @@
+"""The folder listing is the architecture: what may stand where."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+JOBS = sorted(file for file in (CHECKOUT / "jobs").glob("*.py") if file.name != "_checkout.py")
+SOURCES = sorted(
+    file for folder in ("platform", "jobs", "serve", "tuning", "bench") for file in (CHECKOUT / folder).rglob("*.py")
+)
+
+
+def name(file: Path) -> str:
+    return str(file.relative_to(CHECKOUT))
+
+
+def test_platform_is_a_source_root_and_no_package() -> None:
+    """With an `__init__.py` there, `import platform` finds ours, and `import ray` dies in every worker."""
+    assert not (CHECKOUT / "platform" / "__init__.py").exists()
+
+
+def test_no_job_is_called_like_something_that_is_imported() -> None:
+    """`jobs/` comes first on sys.path: jobs/tokenize.py would break every traceback."""
+    pinned = {re.split(r"[=\[; ]", line)[0] for line in (CHECKOUT / "requirements.lock").read_text().splitlines()}
+    dependencies = {word.lower().replace("-", "_") for word in pinned}
+    ours = {file.parent.name for root in (CHECKOUT, CHECKOUT / "platform") for file in root.glob("*/__init__.py")}
+    assert "numpy" in dependencies
+    assert {"rejoinder", "serve", "tuning"} <= ours
+    taken = dependencies | ours | set(sys.stdlib_module_names)
+    assert [file.stem for file in JOBS if file.stem in taken] == []
+
+
+@pytest.mark.parametrize("file", JOBS, ids=name)
+def test_a_job_is_a_doorway(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    nodes = ast.parse(text).body
+    imports = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    assert len(text.splitlines()) < 30
+    assert ast.unparse(imports[0]) == "import _checkout"
+    assert not any(isinstance(node, ast.ClassDef) for node in nodes)  # it would not travel to a worker
+
+
+@pytest.mark.parametrize("file", SOURCES, ids=name)
+def test_a_source_file_says_what_it_is_for_and_is_not_too_long(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    assert ast.get_docstring(ast.parse(text)), "begins without a docstring"
+    assert len(text.splitlines()) <= 400
+
+
+def test_nobodys_own_paths_stand_in_what_is_tracked() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=CHECKOUT, capture_output=True, check=False,
+    )  # fmt: skip
+    if listed.returncode:
+        pytest.skip(f"git cannot list this checkout: {listed.stderr.decode().strip()}")
+    # This line does not match itself. `ray` is the user of Ray's own container images.
+    of_a_machine = re.compile(rb"/(?:work|root|home/(?!ray/)[a-z][a-z0-9_-]*)/")
+    found = []
+    for path in filter(None, listed.stdout.decode().split("\0")):
+        file = CHECKOUT / path
+        if file.is_file():
+            found += [f"{path}: {match.decode()}" for match in of_a_machine.findall(file.read_bytes())]
+    assert found == []

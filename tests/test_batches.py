@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +99,15 @@ def test_another_epoch_or_seed_has_other_batches_in_another_order(prepared_set: 
     for one, other in ((0, 1), (0, 2), (1, 2)):
         batches = [{frozenset(batch) for batch in plans[number]} for number in (one, other)]
         assert len(batches[0] & batches[1]) < 0.2 * len(batches[0])
+
+
+def test_short_and_long_batches_are_mixed(prepared_set: Path) -> None:
+    """From short to long, the last steps of an epoch would learn from nothing but long replies."""
+    shard_set = ShardSet(prepared_set, "train")
+    longest = [int(shard_set.reply_lengths[batch.rows].max()) for batch in plan_epoch(shard_set, 512, 0, 0)]
+    rises = sum(after > before for before, after in pairwise(longest))
+    falls = sum(after < before for before, after in pairwise(longest))
+    assert min(rises, falls) > len(longest) / 4
 
 
 def test_measuring_reads_in_the_same_order_every_time(prepared_set: Path) -> None:

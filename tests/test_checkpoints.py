@@ -213,7 +213,7 @@ def test_a_damaged_last_one_is_passed_over_and_said(
     with caplog.at_level(logging.WARNING):
         assert store.last() == store.path(1)
     assert f"{store.path(2)}/weights.safetensors: damaged" in caplog.text
-    assert "going back to the checkpoint before it" in caplog.text
+    assert "passing over" in caplog.text
 
 
 def test_a_half_written_one_is_no_checkpoint(save: Save, store: CheckpointStore) -> None:
@@ -224,6 +224,11 @@ def test_a_half_written_one_is_no_checkpoint(save: Save, store: CheckpointStore)
 def test_the_best_one_has_the_lowest_validation_loss(save: Save, store: CheckpointStore) -> None:
     save(1, 3.0), save(2, 1.5), save(3, 2.0), save(4)  # the last one was not validated
     assert store.best() == store.path(2)
+
+
+def test_a_damaged_best_one_gives_way_to_the_next_best(save: Save, store: CheckpointStore) -> None:
+    save(1, 3.0), flip_a_bit(save(2, 1.5) / "weights.safetensors"), save(3, 2.0)
+    assert store.best() == store.path(3)
 
 
 def test_pruning_keeps_the_last_two_and_the_best(save: Save, store: CheckpointStore) -> None:

@@ -99,6 +99,7 @@ def epochs_from(
     epoch, step = position.epoch, position.step
     while True:
         plan = plan_epoch(shard_set, batch_tokens, seed, epoch)
+        assert plan, "an empty split has no batches; prepare refuses to make one"
         while step < len(plan):
             batch = plan[step]
             step += 1

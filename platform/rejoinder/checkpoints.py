@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -171,19 +171,12 @@ class CheckpointStore:
 
     def last(self) -> Path | None:
         """The newest checkpoint that is whole. A damaged one is passed over, and said loudly."""
-        for checkpoint in sorted(self._all(), reverse=True):
-            try:
-                verify(checkpoint)
-            except CheckpointError as error:
-                log.warning("%s; going back to the checkpoint before it", error)
-                continue
-            return checkpoint
-        return None
+        return self._first_whole(sorted(self._all(), reverse=True))
 
     def best(self) -> Path | None:
-        """The one with the lowest validation loss."""
+        """The one with the lowest validation loss that is whole."""
         measured = [(loss, checkpoint) for checkpoint in self._all() if (loss := _valid_loss(checkpoint)) is not None]
-        return min(measured)[1] if measured else None
+        return self._first_whole(checkpoint for _, checkpoint in sorted(measured))
 
     def prune(self) -> None:
         """Deletes all but the last two (one of them may turn out damaged) and the best."""
@@ -197,6 +190,16 @@ class CheckpointStore:
         """Deletes every checkpoint."""
         with disk_errors(self.directory):
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def _first_whole(self, checkpoints: Iterable[Path]) -> Path | None:
+        for checkpoint in checkpoints:
+            try:
+                verify(checkpoint)
+            except CheckpointError as error:
+                log.warning("passing over %s", error)
+                continue
+            return checkpoint
+        return None
 
     def _all(self) -> Iterator[Path]:
         return (path for path in self.directory.glob("step_*") if path.suffix != ".partial")

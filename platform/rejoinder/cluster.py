@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -42,6 +44,7 @@ def connect(recipe: Recipe) -> Iterator[None]:
     for name, value in _RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
     settings, local = recipe.cluster, recipe.cluster.address == "local"
+    _require_somebody_listens(settings.address)
     debug = "REJOINDER_DEBUG" in os.environ
     options: dict[str, Any] = {}
     if local:
@@ -63,6 +66,20 @@ def connect(recipe: Recipe) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _require_somebody_listens(address: str) -> None:
+    """Ray itself tries for minutes to reach a host that does not answer."""
+    match = re.fullmatch(r"(?:ray://)?(?P<host>[^:/]+|\[.+\]):(?P<port>\d+)", address)
+    if match is None:  # `local`, `auto`, or something that ray.init has its own words for
+        return
+    try:
+        socket.create_connection((match["host"].strip("[]"), int(match["port"])), timeout=10).close()
+    except OSError as error:
+        raise ClusterError(
+            f"cluster.address = {address}: nobody listens there ({error.strerror or error}); start a cluster with "
+            "`ray start --head`, or leave cluster.address=local"
+        ) from None
 
 
 def runtime_env() -> dict[str, Any]:

@@ -68,3 +68,8 @@ def test_without_an_id_the_content_names_it(tmp_path: Path) -> None:
 def test_a_blank_message_is_no_turn(tmp_path: Path) -> None:
     (conversation,) = read_lines(tmp_path, messages("a", " \n", "b"))
     assert [turn.text for turn in conversation.turns] == ["a", "b"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
+    (conversation,) = read_lines(tmp_path, b"\xef\xbb\xbf" + json.dumps(messages("hi", "ho")).encode())
+    assert isinstance(conversation, Conversation)

@@ -35,7 +35,7 @@ def test_each_row_keeps_its_own_top_k() -> None:
 
 @pytest.mark.parametrize(
     ("top_p", "ids"),
-    [(0.01, [0]), (0.49, [0]), (0.51, [0, 2]), (0.79, [0, 2]), (0.95, [0, 1, 2, 3]), (1, [0, 1, 2, 3])],
+    [(0, [0]), (0.49, [0]), (0.51, [0, 2]), (0.79, [0, 2]), (0.95, [0, 1, 2, 3]), (1, [0, 1, 2, 3])],
 )
 def test_the_smallest_set_that_reaches_p_is_kept(top_p: float, ids: list[int]) -> None:
     assert kept(keep_top_p(ROW[None], torch.tensor([top_p]))) == [ids]
@@ -72,6 +72,11 @@ def test_tokens_come_as_often_as_softmax_says() -> None:
 def test_what_was_ruled_out_is_never_drawn() -> None:
     logits_BV = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
     assert set(draws(logits_BV, 1.0, [0], 500)[:, 0].tolist()) == {1, 3}
+
+
+def test_not_even_a_draw_of_zero_takes_what_was_ruled_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.zeros(1, dtype=torch.double))
+    assert draws(torch.tensor([[-torch.inf, 0.0, 0.0]]), 1.0, [0], 1).tolist() == [[1]]
 
 
 def test_a_seed_draws_the_same_whoever_shares_the_batch() -> None:

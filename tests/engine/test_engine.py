@@ -133,6 +133,19 @@ def test_a_request_that_was_cancelled_while_it_waited_is_told_so(kit: Kit) -> No
     assert (second.wait().finish, second.ids) == (Finish.CANCELLED, [])
 
 
+def test_who_went_away_while_waiting_keeps_nobody_out(kit: Kit) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(1, 1)
+    first = kit.ask(engine, [20])
+    assert eventually(lambda: engine.statistics().num_running == 1)
+    gone = kit.ask(engine, [21])
+    gone.cancel()
+    third = kit.ask(engine, [22])
+    assert gone.finish == Finish.CANCELLED
+    kit.model.gate.set()
+    assert (first.wait().ids, third.wait().ids) == ([20], [22])
+
+
 def test_of_many_requests_with_random_cancellations_none_is_mixed_up_or_forgotten(kit: Kit) -> None:
     chance, engine = random.Random(0), kit.start(7, 500)
     asked = []
@@ -207,6 +220,13 @@ def refusal(engine: Engine) -> str:
     with pytest.raises(EngineError) as refused:
         engine.submit([20], Decoding(0, 0, 1, 1, 0, 5), print, print)
     return str(refused.value)
+
+
+def test_stopping_what_never_started_ends_the_waiting(kit: Kit) -> None:
+    engine = Engine(kit.model, 1, 1)
+    listener = kit.ask(engine, [20])
+    engine.stop()
+    assert listener.wait().finish == Finish.CANCELLED
 
 
 def test_stopping_twice_is_stopping_once(kit: Kit) -> None:

@@ -59,7 +59,7 @@ def test_what_was_trained_can_be_talked_to_and_evaluated(run_job: RunJob) -> Non
 def test_a_killed_driver_costs_the_steps_since_the_last_checkpoint(
     run_job: RunJob, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    words = ["tiny", "training.num_steps=2000", "training.log_every_steps=20"]
+    words = ["tiny", "training.num_steps=600"]
     command = [sys.executable, str(CHECKOUT / "jobs" / "train.py"), *words]
     driver = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL)
     store = Path(environment["HOME"]) / ".rejoinder" / "runs"
@@ -67,11 +67,11 @@ def test_a_killed_driver_costs_the_steps_since_the_last_checkpoint(
     driver.send_signal(signal.SIGKILL)
     driver.wait()
     made = max(int(path.name.removeprefix("step_")) for path in store.glob("*/checkpoints/step_????????"))
-    assert 0 < made < 2000
+    assert 0 < made < 600
     again = run_job(*["train", *words])
     assert again.returncode == 0, again.stdout + again.stderr
     assert "going on from the checkpoint of step" in again.stdout
-    assert "step_00002000" in again.stdout
+    assert list(store.glob("*/checkpoints/step_00000600/manifest.json"))
 
 
 def test_the_installed_recipes_print_and_run_as_they_print(run_job: RunJob, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_every_job_explains_itself(run_job: RunJob, job: str) -> None:
         (["train", "nowhere.yaml"], "nowhere.yaml: there is no such recipe file"),
         (["prepare", "base", "data.corpora.0.path=missing.jsonl"], "missing.jsonl: no such file"),
         (["deploy", "tiny"], "nothing was registered yet: run jobs/train.py first"),
-        (["train", "tiny", "cluster.address=127.0.0.1:9"], "no Ray cluster can be joined there"),
+        (["train", "tiny", "cluster.address=127.0.0.1:9"], "cluster.address = 127.0.0.1:9: nobody listens there"),
         (["chat", "tiny", "registry.tracking_uri=http://127.0.0.1:9"], "is MLFLOW_TRACKING_URI right"),
     ],
 )

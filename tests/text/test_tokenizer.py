@@ -70,6 +70,11 @@ def test_it_learns_what_it_has_seen(tokenizer: Tokenizer) -> None:
     assert len(tokenizer.to_ids(seen)) < 0.7 * len(tokenizer.to_ids(unseen))
 
 
+def test_no_token_spans_two_words(tokenizer: Tokenizer) -> None:
+    texts = [tokenizer.to_text([id]) for id in range(NUM_CONTROL_IDS, tokenizer.num_ids)]
+    assert [text for text in texts if " " in text[1:]] == []
+
+
 def test_the_same_texts_give_the_same_tokenizer_to_the_byte() -> None:
     assert trained().to_json() == trained().to_json()
 

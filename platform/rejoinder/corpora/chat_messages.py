@@ -34,7 +34,7 @@ def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
             if not line.strip():
                 continue
             try:
-                yield _conversation(json.loads(line.decode("utf-8")))
+                yield _conversation(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
             except (ValueError, RecursionError) as error:  # not JSON (or without end), not UTF-8, not a conversation
                 yield BrokenRecord(f"{settings.path}:{number}", " ".join(str(error).split()))
 

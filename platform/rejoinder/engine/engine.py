@@ -100,6 +100,10 @@ class Engine:
             self._wake.notify()
         if self._thread.is_alive():
             self._thread.join()
+        for request in [*self._running, *self._waiting]:
+            _tell(request, request.on_finish, Finish.CANCELLED)
+        self._running.clear()
+        self._waiting.clear()
 
     def submit(
         self, context_ids: Sequence[int], decoding: Decoding,
@@ -118,6 +122,7 @@ class Engine:
         with self._wake:
             if self._stopping:
                 raise EngineError("the engine has stopped; ask another replica")
+            self._drop_cancelled()
             if len(self._waiting) >= self._max_queued + len(self._free_slots):
                 raise EngineFull(f"{len(self._waiting)} requests wait already; try again in a moment")
             self._waiting.append(request)
@@ -136,7 +141,7 @@ class Engine:
                 while not (self._stopping or self._waiting or self._running):
                     self._wake.wait()
                 if self._stopping:
-                    break
+                    return
                 admitted = self._take_waiting()
             self._stepped_at = time.monotonic()
             try:
@@ -146,10 +151,16 @@ class Engine:
             except Exception:
                 log.exception("a step of the engine failed; its %d requests end", len(self._running))
                 self._leave(dict.fromkeys(self._running, Finish.FAILED))
-        for request in [*self._running, *self._waiting]:
+
+    def _drop_cancelled(self) -> None:
+        """Whoever went away while waiting must not keep others out."""
+        gone = [request for request in self._waiting if request.cancelled]
+        self._waiting = deque(request for request in self._waiting if not request.cancelled)
+        for request in gone:
             _tell(request, request.on_finish, Finish.CANCELLED)
 
     def _take_waiting(self) -> list[_Request]:
+        self._drop_cancelled()
         taken = []
         while self._waiting and self._free_slots:
             request = self._waiting.popleft()

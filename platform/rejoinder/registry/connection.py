@@ -35,8 +35,8 @@ def open_client(recipe: Recipe) -> MlflowClient:
     """
     for name, value in _MLFLOW_SETTINGS.items():
         os.environ.setdefault(name, value)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
+    for name, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)
     uri, directory = tracking_uri(recipe), Storage(recipe).mlflow
     if recipe.registry.tracking_uri is not None:
         return _client_with_experiment(uri, recipe.registry.experiment, artifacts=None)

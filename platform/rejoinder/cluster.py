@@ -29,6 +29,15 @@ _RAY_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
 }
 
+_WORKER_SETTINGS = {
+    # Batches differ in shape, and oneDNN keeps what it made for each of the last 1,024: gigabytes. docs/results.md.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "16",
+    "LRU_CACHE_CAPACITY": "16",
+    # Memory that a step gives back is taken again by the next one: returning it to the system costs page faults.
+    "MALLOC_MMAP_THRESHOLD_": "1073741824",
+    "MALLOC_TRIM_THRESHOLD_": "1073741824",
+}
+
 
 @contextmanager
 def connect(recipe: Recipe) -> Iterator[None]:
@@ -89,8 +98,9 @@ def runtime_env() -> dict[str, Any]:
     was submitted with.
     """
     packages = [CHECKOUT / "platform" / "rejoinder", CHECKOUT / "serve", CHECKOUT / "tuning"]
-    variables = {name: os.environ[name] for name in _RAY_SETTINGS if name in os.environ}
-    return {"py_modules": [str(package) for package in packages], "env_vars": variables}
+    settings = _WORKER_SETTINGS | {name: os.environ[name] for name in _RAY_SETTINGS if name in os.environ}
+    settings |= {name: os.environ[name] for name in _WORKER_SETTINGS if name in os.environ}
+    return {"py_modules": [str(package) for package in packages], "env_vars": settings}
 
 
 def results(references: Sequence[Any]) -> list[Any]:
@@ -118,6 +128,21 @@ def require(recipe: Recipe, num_cpus: float, num_gpus: float, what: str) -> None
             f"{_count(cpus, 'CPU')} and {_count(gpus, 'GPU')}; ask for less, add nodes, or set "
             "cluster.wait_for_nodes_s where an autoscaler brings them"
         )
+
+
+class Board:
+    """To be made an actor: holds the newest news of a worker, for the driver to look at. Plain values only."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, Any] | None = None
+
+    def put(self, news: dict[str, Any]) -> None:
+        """Replaces what was there."""
+        self._newest = news
+
+    def newest(self) -> dict[str, Any] | None:
+        """What was put last."""
+        return self._newest
 
 
 def num_cpus() -> int:

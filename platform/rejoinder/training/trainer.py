@@ -12,7 +12,7 @@ import json
 import shutil
 import threading
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -125,7 +125,7 @@ def _fit(
     recipe: Recipe, prepared: Prepared, store: CheckpointStore, tracker: Tracker, on_report: Any, first_step: int
 ) -> None:
     scaling = recipe.scaling
-    board = ray.remote(_Board).options(num_cpus=0).remote()
+    board = ray.remote(cluster.Board).options(num_cpus=0).remote()
     worker = _Worker(recipe, prepared.directory, store.directory, tracker, board)
     resources = {"CPU": scaling.cpus_per_worker} | ({"GPU": scaling.gpus_per_worker} if scaling.gpus_per_worker else {})
     # A name that no run had before: of what Ray keeps under it nothing is needed afterwards.
@@ -186,26 +186,13 @@ class _RayContext:
         self._board = board
 
     def show(self, report: StepReport) -> None:
-        self._board.put.remote(report)  # nobody waits for it
+        self._board.put.remote(asdict(report))  # nobody waits for it
 
     def report(self, metrics: dict[str, float]) -> None:
         ray.train.report(metrics)
 
     def stop_requested(self) -> bool:
         return False
-
-
-class _Board:
-    """An actor that holds the newest report, for the driver to look at."""
-
-    def __init__(self) -> None:
-        self._newest: StepReport | None = None
-
-    def put(self, report: StepReport) -> None:
-        self._newest = report
-
-    def newest(self) -> StepReport | None:
-        return self._newest
 
 
 @dataclass
@@ -228,10 +215,11 @@ class _Watcher:
         with console.ProgressLine("training", self.num_steps, "steps") as line:
             while not self._ended.wait(0.5):
                 try:
-                    report = ray.get(self.board.newest.remote(), timeout=5)
+                    news = ray.get(self.board.newest.remote(), timeout=5)
                 except Exception:  # the board may die with the cluster; fit says why
                     return
-                if report is not None:
+                if news is not None:
+                    report = StepReport(**news)
                     note = (
                         f"epoch {report.epoch + 1}, loss {report.loss:.3f}, {report.tokens_per_s:,.0f} reply tokens/s, "
                         f"{report.padding_fraction:.0%} padding"

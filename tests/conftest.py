@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,28 @@ def prepared_set(tokenizer: Tokenizer, write_set: WriteSet, tmp_path_factory: py
         rows[split] += [(exchange, talk.id) for exchange in exchanges(talk, tokenizer, TextSection(**TEXT))]
     shards = {split: [of[i : i + 128] for i in range(0, len(of), 128)] for split, of in rows.items()}
     return write_set(tmp_path_factory.mktemp("prepared") / "set", shards)
+
+
+@pytest.fixture
+def make_checkpoint(recipe: Recipe, tokenizer: Tokenizer, tmp_path: Path) -> Callable[..., Path]:
+    """`make_checkpoint(seed, recipe)`: the checkpoint of an untrained model, in a directory of its own."""
+    import torch
+
+    from rejoinder import checkpoints
+    from rejoinder.batches import Position
+    from rejoinder.models import build_model
+    from rejoinder.optimizers import build_optimizer
+
+    def make(seed: int = 0, recipe: Recipe = recipe) -> Path:
+        torch.manual_seed(seed)
+        model = build_model(recipe, tokenizer.num_ids)
+        directory = Path(tempfile.mkdtemp(dir=tmp_path)) / "checkpoint"
+        progress = checkpoints.Progress(4, Position(), "0123456789abcdef", {"valid_loss": 2.0})
+        optimizer = build_optimizer(model, recipe.training)
+        checkpoints.save(directory, model, optimizer, tokenizer.to_json(), recipe, progress)
+        return directory
+
+    return make
 
 
 @pytest.fixture

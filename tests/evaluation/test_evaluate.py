@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from rejoinder import checkpoints
-from rejoinder.batches import Position
-from rejoinder.checkpoints import Progress
 from rejoinder.errors import CheckpointError
 from rejoinder.evaluation import evaluate, measure_loss
-from rejoinder.models import build_model
-from rejoinder.optimizers import build_optimizer
 from rejoinder.recipe import Recipe
 from rejoinder.shards import ShardSet
-from rejoinder.text import Tokenizer
 
 
 @pytest.fixture
-def checkpoint(recipe: Recipe, tokenizer: Tokenizer, tmp_path: Path) -> Path:
+def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
     """An untrained model's checkpoint."""
-    torch.manual_seed(0)
-    model = build_model(recipe, tokenizer.num_ids)
-    optimizer = build_optimizer(model, recipe.training)
-    directory = tmp_path / "checkpoint"
-    checkpoints.save(directory, model, optimizer, tokenizer.to_json(), recipe, Progress(1, Position(), "x"))
-    return directory
+    return make_checkpoint()
 
 
 @pytest.mark.usefixtures("ray_cluster")

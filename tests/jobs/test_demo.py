@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
 import subprocess
@@ -137,3 +138,19 @@ def port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.mark.parametrize("old", ["python3.10", "python3.9", "python3.8"])
+def test_an_old_python_is_refused_in_one_sentence(old: str, tmp_path: Path) -> None:
+    works = shutil.which(old) and subprocess.run([old, "-c", ""], capture_output=True, check=False).returncode == 0
+    if not works:
+        pytest.skip(f"{old} is not on this machine")
+    job = subprocess.run([old, CHECKOUT / "jobs" / "train.py"], capture_output=True, text=True, check=False)
+    assert job.returncode == 1
+    assert job.stderr.startswith("error: Rejoinder needs Python 3.11 or newer, this is 3.")
+    for name in ("Makefile", "requirements.lock"):
+        shutil.copy(CHECKOUT / name, tmp_path)
+    made = subprocess.run(["make", "demo", f"PYTHON={old}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert made.returncode != 0
+    assert "error: Rejoinder needs Python 3.11, 3.12 or 3.13" in made.stderr
+    assert not (tmp_path / ".venv").exists()

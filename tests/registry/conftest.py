@@ -7,18 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
-from rejoinder import checkpoints
-from rejoinder.batches import Position
-from rejoinder.checkpoints import Progress
 from rejoinder.evaluation import Evaluation
-from rejoinder.models import build_model
-from rejoinder.optimizers import build_optimizer
 from rejoinder.recipe import Recipe, override, validate
 from rejoinder.registry.connection import open_client
 from rejoinder.shards import Prepared, read_manifest
-from rejoinder.text import Tokenizer
 from rejoinder.training import TrainedRun
 
 
@@ -46,17 +39,12 @@ def recipe(recipe: Recipe, empty_store: Path) -> Recipe:
 
 
 @pytest.fixture
-def make_run(recipe: Recipe, tokenizer: Tokenizer, tmp_path: Path) -> Callable[[int], TrainedRun]:
+def make_run(recipe: Recipe, make_checkpoint: Callable[..., Path]) -> Callable[[int], TrainedRun]:
     """A finished run whose weights were drawn from this seed."""
 
     def make(seed: int) -> TrainedRun:
-        torch.manual_seed(seed)
-        model = build_model(recipe, tokenizer.num_ids)
-        directory = tmp_path / f"run-{seed}"
-        optimizer = build_optimizer(model, recipe.training)
-        progress = Progress(4, Position(), "0123456789abcdef", {"valid_loss": 2.0})
-        checkpoints.save(directory / "step", model, optimizer, tokenizer.to_json(), recipe, progress)
-        return TrainedRun(directory.name, directory, directory / "step", {"valid_loss": 2.0}, reused=False)
+        checkpoint = make_checkpoint(seed, recipe)
+        return TrainedRun(f"run-{seed}", checkpoint.parent, checkpoint, {"valid_loss": 2.0}, reused=False)
 
     return make
 

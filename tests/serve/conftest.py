@@ -8,39 +8,28 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import torch
 import uvicorn
 from fastapi import FastAPI
 
 from rejoinder import checkpoints
-from rejoinder.batches import Position
-from rejoinder.checkpoints import Progress
 from rejoinder.dialogue import Responder
-from rejoinder.models import build_model
-from rejoinder.optimizers import build_optimizer
 from rejoinder.recipe import Recipe
 from rejoinder.registry import Version
-from rejoinder.text import Tokenizer
 from serve.api import create_api
 from serve.replica import ChatReplica
 
 
 @pytest.fixture
 def make_replica(
-    tokenizer: Tokenizer, tmp_path: Path, make_recipe: Callable[..., Recipe]
+    make_checkpoint: Callable[..., Path], make_recipe: Callable[..., Recipe]
 ) -> Iterator[Callable[..., ChatReplica]]:
     """A replica with these settings changed; its engine is stopped at the end."""
     made: list[ChatReplica] = []
 
     def make(*words: str, request_timeout_s: float = 30) -> ChatReplica:
         recipe = make_recipe(*words)
-        torch.manual_seed(0)
-        model = build_model(recipe, tokenizer.num_ids)
-        directory = tmp_path / f"checkpoint-{len(made)}"
-        optimizer = build_optimizer(model, recipe.training)
-        checkpoints.save(directory, model, optimizer, tokenizer.to_json(), recipe, Progress(1, Position(), "x"))
-        serving = recipe.serving
-        responder = Responder(checkpoints.load(directory), serving.num_slots, serving.max_queued_requests)
+        serving, checkpoint = recipe.serving, make_checkpoint(0, recipe)
+        responder = Responder(checkpoints.load(checkpoint), serving.num_slots, serving.max_queued_requests)
         responder.engine.start()
         made.append(ChatReplica(responder, Version("chat", 3, "run", {}), request_timeout_s))
         return made[-1]

@@ -1,0 +1,140 @@
+"""The endpoint on a real Ray Serve: the `openai` client over HTTP, updates without a gap, clients that go away."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from ray import serve as ray_serve
+
+from rejoinder.evaluation import Evaluation
+from rejoinder.recipe import Recipe, override, validate
+from rejoinder.registry import Registry, tracked_run
+from rejoinder.shards import Prepared, read_manifest
+from rejoinder.training import TrainedRun
+from serve import Deployed, deploy
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
+
+
+@pytest.fixture
+def recipe(recipe: Recipe) -> Recipe:
+    """The small recipe, on a port of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    return validate(override(recipe.model_dump(mode="json"), [f"serving.port={port}"]))
+
+
+@pytest.fixture
+def register(recipe: Recipe, make_checkpoint: Callable[..., Path], prepared_set: Path) -> Callable[[int], int]:
+    """Registers and promotes an untrained model; the version's number."""
+
+    def make(seed: int) -> int:
+        checkpoint = make_checkpoint(seed, recipe)
+        run = TrainedRun(f"run-{seed}", checkpoint.parent, checkpoint, {}, reused=False)
+        prepared = Prepared(prepared_set, read_manifest(prepared_set), reused=True)
+        with tracked_run(recipe, prepared, run.name) as tracker:
+            version = Registry(recipe).register(run, tracker.run_id, Evaluation("test", 1, {"test_loss": 1.0}, []))
+        return Registry(recipe).promote(version.number).number
+
+    return make
+
+
+@pytest.fixture
+def deployed(recipe: Recipe, register: Callable[[int], int]) -> Iterator[Deployed]:
+    """A running endpoint; Serve is shut down at the end."""
+    register(1)
+    yield deploy(recipe)
+    ray_serve.shutdown()
+
+
+def client_of(deployed: Deployed) -> openai.OpenAI:
+    """The client as an application would make it."""
+    return openai.OpenAI(base_url=f"{deployed.url}/v1", api_key="not needed yet", max_retries=0)
+
+
+@pytest.mark.timeout(400)
+def test_an_endpoint_lives_through_what_happens_to_it(
+    recipe: Recipe, register: Callable[[int], int], deployed: Deployed
+) -> None:
+    # One deployment for all of it: starting Serve takes longer than everything else here.
+    assert_the_openai_client_gets_replies_and_streams(client_of(deployed))
+    assert_many_at_once_get_the_replies_they_would_get_alone(deployed)
+    assert_a_client_that_goes_away_frees_its_slot(deployed)
+    assert_an_update_to_a_new_champion_drops_no_request(recipe, register, deployed)
+
+
+def assert_the_openai_client_gets_replies_and_streams(client: openai.OpenAI) -> None:
+    whole = client.chat.completions.create(model="chat", messages=[{"role": "user", "content": "Hi!"}], seed=5)
+    stream = client.chat.completions.create(
+        model="chat", messages=[{"role": "user", "content": "Hi!"}], seed=5, stream=True
+    )
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in stream)
+    assert text == whole.choices[0].message.content
+    with pytest.raises(openai.NotFoundError, match="no model is called 'other'"):
+        client.chat.completions.create(model="other", messages=[{"role": "user", "content": "Hi!"}])
+
+
+def ask(deployed: Deployed, seed: int) -> httpx.Response:
+    """One seeded request."""
+    body = {"model": "chat", "messages": [{"role": "user", "content": f"Hello {seed}"}], "seed": seed}
+    return httpx.post(f"{deployed.url}/v1/chat/completions", json=body, timeout=30)
+
+
+def reply_of(answer: httpx.Response) -> str:
+    """The text of a reply."""
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["choices"][0]["message"]["content"])
+
+
+def assert_many_at_once_get_the_replies_they_would_get_alone(deployed: Deployed) -> None:
+    alone = {seed: reply_of(ask(deployed, seed)) for seed in range(8)}
+    together: dict[int, str] = {}
+    threads = [
+        threading.Thread(target=lambda seed=seed: together.update({seed: reply_of(ask(deployed, seed))}))
+        for seed in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert together == alone
+
+
+def assert_a_client_that_goes_away_frees_its_slot(deployed: Deployed) -> None:
+    body = {"model": "chat", "messages": [{"role": "user", "content": "Hi!"}], "stream": True, "temperature": 0}
+    for _ in range(40):  # more than there are slots
+        with httpx.stream("POST", f"{deployed.url}/v1/chat/completions", json=body, timeout=30) as answer:
+            next(answer.iter_lines())
+    assert reply_of(ask(deployed, 1))
+
+
+def assert_an_update_to_a_new_champion_drops_no_request(
+    recipe: Recipe, register: Callable[[int], int], deployed: Deployed
+) -> None:
+    answers: list[httpx.Response] = []
+    ended = threading.Event()
+
+    def keep_asking() -> None:
+        while not ended.is_set():
+            answers.append(ask(deployed, 3))
+            time.sleep(0.05)
+
+    asking = threading.Thread(target=keep_asking)
+    asking.start()
+    number = register(2)
+    updated = deploy(recipe)
+    time.sleep(2)
+    ended.set()
+    asking.join()
+    assert updated.version.number == number == 2
+    assert {answer.status_code for answer in answers} == {200}
+    assert answers[0].headers["x-model-version"] == "models:/chat/1"
+    assert answers[-1].headers["x-model-version"] == "models:/chat/2"

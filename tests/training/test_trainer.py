@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import ray
 import torch
 from safetensors.torch import load_file
 
@@ -16,7 +17,7 @@ from rejoinder.errors import ClusterError, StorageError, TrainingError
 from rejoinder.recipe import Recipe
 from rejoinder.shards import Prepared, read_manifest
 from rejoinder.storage import Storage, locked
-from rejoinder.training import NoTracker, run_fingerprint, train
+from rejoinder.training import NoTracker, run_fingerprint, train, trainer
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 MakeRecipe = Callable[..., Recipe]
@@ -58,6 +59,22 @@ def test_more_workers_than_cpus_are_refused_at_once(make_recipe: MakeRecipe, pre
 def test_gpus_that_are_not_there_are_refused_at_once(make_recipe: MakeRecipe, prepared: Prepared) -> None:
     with pytest.raises(ClusterError, match=r"needs 2 CPUs and 2 GPUs, the cluster has 4 CPUs and 0 GPUs"):
         train(make_recipe("scaling.gpus_per_worker=1"), prepared)
+
+
+@pytest.mark.slow
+def test_a_cluster_that_others_use_is_not_waited_for_without_end(
+    make_recipe: MakeRecipe, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "_start_timeout_s", lambda recipe: 8.0)
+    taken = ray.util.placement_group([{"CPU": 3}])
+    ray.get(taken.ready())
+    try:
+        with pytest.raises(
+            ClusterError, match=r"num_workers = 2: no room for as many workers of 1 CPU within 8 s; others"
+        ):
+            train(make_recipe(), prepared)
+    finally:
+        ray.util.remove_placement_group(taken)
 
 
 def test_a_run_that_another_process_trains_is_left_alone(make_recipe: MakeRecipe, prepared: Prepared) -> None:

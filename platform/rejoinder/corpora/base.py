@@ -11,6 +11,10 @@ class Turn:
 
     speaker: str
     text: str
+    emotion: str | None = None
+    """What the corpus says the speaker felt."""
+    date: str | None = None
+    """When it was said, as the corpus writes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +26,10 @@ class Conversation:
 
     id: str
     turns: tuple[Turn, ...]
+    split: str | None = None
+    """`train`, `valid` or `test` where the corpus has an official one."""
+    notes: tuple[tuple[str, str], ...] = ()
+    """What else the corpus says: ("topic", "travel"), ("persona:a", "i like cats"), ("rating", "4") …"""
 
 
 @dataclass(frozen=True, slots=True)

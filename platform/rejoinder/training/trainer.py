@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import threading
 import uuid
@@ -32,6 +33,8 @@ from rejoinder.training.loop import train_loop
 
 # Settings that change how a run is watched or divided, not what it learns.
 _NO_DIFFERENCE = {"log_every_steps", "checkpoint_every_steps", "max_microbatch_tokens", "max_restarts"}
+
+_START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,21 @@ def train(
     return TrainedRun(directory.name, directory, best, checkpoints.read_progress(best).metrics, reused)
 
 
+def _start_timeout_s(recipe: Recipe) -> float:
+    """How long workers may take to start: as long as nodes are waited for, and never less than starting takes."""
+    return max(60.0, recipe.cluster.wait_for_nodes_s)
+
+
+def _no_room(recipe: Recipe) -> ClusterError:
+    scaling = recipe.scaling
+    gpus = f" and {scaling.gpus_per_worker} GPU" if scaling.gpus_per_worker else ""
+    return ClusterError(
+        f"scaling.num_workers = {scaling.num_workers}: no room for as many workers of {scaling.cpus_per_worker} "
+        f"CPU{gpus} within {_start_timeout_s(recipe):g} s; others use the cluster, or its autoscaler brings no such "
+        "node. Wait, ask for less, or raise cluster.wait_for_nodes_s"
+    )
+
+
 def _steps_made(store: CheckpointStore) -> int:
     last = store.last()
     return checkpoints.read_progress(last).step if last else 0
@@ -111,6 +129,8 @@ def _fit_with_restarts(
             cause = _cause(error)
             if isinstance(cause, RejoinderError):
                 raise cause from None
+            if type(cause).__name__ == "WorkerGroupStartupTimeoutError":  # Ray keeps the class to itself
+                raise _no_room(recipe) from None
             if attempt == recipe.training.max_restarts:
                 raise TrainingError(
                     f"training failed {attempt + 1} times, the last time with: {_last_line(cause)}; --debug shows the "
@@ -141,10 +161,11 @@ def _fit(
         run_config=ray.train.RunConfig(
             name=ray_name,
             storage_path=str(ray_storage),
-            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=3),
+            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=0),
             callbacks=[on_report] if on_report else [],
         ),
     )
+    os.environ[_START_TIMEOUT] = str(_start_timeout_s(recipe))  # read when `fit` starts the controller
     watcher = _Watcher(board, recipe.training.num_steps)
     try:
         with watcher:

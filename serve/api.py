@@ -106,7 +106,12 @@ def _decoding(replica: ChatReplica, request: ChatRequest) -> Decoding:
         temperature=request.temperature,
         top_p=request.top_p,
         top_k=request.top_k,
+        min_p=request.min_p,
+        typical_p=request.typical_p,
+        presence_penalty=request.presence_penalty,
+        frequency_penalty=request.frequency_penalty,
         repetition_penalty=request.repetition_penalty,
+        no_repeat_ngram_tokens=request.no_repeat_ngram_tokens,
         max_reply_tokens=request.max_completion_tokens or request.max_tokens,
         seed=request.seed,
     )

@@ -27,6 +27,7 @@ def names(room: str) -> list[str]:
     return sorted(file.stem for file in files if file.stem != "__init__" and _is_plugin(file))
 
 
+@cache
 def pick(room: str, name: str) -> ModuleType:
     """The plug-in module of that name. RecipeError lists the names there are, the closest one first."""
     known = names(room)

@@ -43,15 +43,15 @@ class ProgressLine:
         self._done_when_printed = 0
         self._bar: Progress | None = None
         if _out.is_terminal:
+            count = "{task.completed:,.0f}/{task.total:,.0f} " if total else "{task.completed:,.0f} "
             self._bar = Progress(
                 TextColumn("   {task.description}"),
-                BarColumn(),
-                TextColumn(
-                    "{task.completed:,.0f}/{task.total:,.0f} " + unit if total else "{task.completed:,.0f} " + unit
-                ),
-                TextColumn("{task.fields[note]}"),
+                BarColumn(bar_width=20),
+                TextColumn(count + unit),
                 TimeElapsedColumn(),
+                TextColumn("left"),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),  # last: what a narrow terminal cuts off
                 console=_out,
                 transient=True,
             )

@@ -13,7 +13,7 @@ from rejoinder.errors import EvaluationError
 from rejoinder.evaluation import Evaluation, Sample, evaluate
 from rejoinder.recipe import Recipe
 from rejoinder.registry import Registry, Version, tracked_run
-from rejoinder.shards import Prepared, prepare
+from rejoinder.shards import REPORT, Prepared, prepare
 from rejoinder.storage import Storage, sha256_of, write_text_whole
 from rejoinder.text import SPLITS, Tokenizer
 from rejoinder.training import TrainedRun, run_fingerprint, train
@@ -38,11 +38,16 @@ def prepare_stage(recipe: Recipe, *, check_hashes: bool = False) -> Prepared:
             f"   {manifest.num_conversations:,} conversations, {manifest.num_turns:,} turns, vocabulary of "
             f"{manifest.vocabulary_size:,} ids"
         )
-        if manifest.num_unanswered or manifest.num_broken:
-            console.say(
-                f"   passed over: {manifest.num_unanswered:,} conversations that nobody replied in, "
-                f"{manifest.num_broken:,} broken records"
-            )
+        for number, what in (
+            (manifest.num_unanswered, "conversations that nobody replied in"),
+            (manifest.num_broken, "broken records"),
+            (manifest.num_leaks, f"conversations that also stand in a held-out split ({recipe.data.on_leak})"),
+            (manifest.num_duplicates, "conversations that stood in their split already"),
+            (manifest.num_capped_replies, "replies that were learnt often enough"),
+        ):
+            if number:
+                console.say(f"   passed over: {number:,} {what}")
+        console.say(f"   look at it: file://{prepared.directory / REPORT}")
         for split in manifest.splits:
             num_exchanges, num_tokens = (
                 manifest.total(split, "num_exchanges"),
@@ -105,15 +110,16 @@ def evaluate_job(recipe: Recipe, of: str, split: str) -> Evaluation:
 
 
 def chat_in_terminal(recipe: Recipe, of: str) -> None:
-    """Reads a turn, writes a reply, until an empty line or the end of the input."""
+    """Reads a turn, writes a reply as the recipe's `decoding` says, until an empty line or the end of the input."""
     responder = Responder(checkpoints.load(_checkpoint(recipe, of)), fallback_reply=recipe.serving.fallback_reply)
+    decoding = responder.decoding(**recipe.decoding.model_dump())
     responder.engine.start()
     console.say("Say something; an empty line ends the conversation.")
     turns: list[Turn] = []
     try:
         while text := input("you:    ").strip():
             turns.append(Turn("user", text))
-            reply = responder.reply(responder.context(turns, "assistant"), responder.decoding())
+            reply = responder.reply(responder.context(turns, "assistant"), decoding)
             turns.append(Turn("assistant", reply.text))
             console.say(f"model:  {reply.text}")
     except EOFError:

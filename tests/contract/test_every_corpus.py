@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import tracemalloc
+from collections import deque
 from pathlib import Path
 from types import ModuleType
 
@@ -12,6 +15,10 @@ from rejoinder.corpora import BrokenRecord, Conversation, fingerprints
 from rejoinder.errors import CorpusError
 from rejoinder.recipe import PluginSettings
 
+READ_WHOLE = {
+    "chitchat": "one JSON object of 50 MB",
+    "cornell_movie": "its lines stand in no order, so that all are kept",
+}
 Sample = tuple[ModuleType, PluginSettings, list[Conversation]]
 
 
@@ -68,23 +75,121 @@ def test_the_files_it_reads_are_hashed(sample: Sample) -> None:
 
 def test_a_missing_or_empty_file_is_named(sample: Sample) -> None:
     reader, settings, _ = sample
+    num_needed = 0
     for file in reader.files(settings):
+        whole = file.read_bytes()
         file.write_bytes(b"")
         with pytest.raises(CorpusError, match=f"^{file}: the file is empty"):
             fingerprints([settings])
         file.unlink()
-        with pytest.raises(CorpusError, match=f"^{file}: no such file"):
-            fingerprints([settings])
+        if file in reader.files(settings):  # else the corpus does without
+            num_needed += 1
+            with pytest.raises(CorpusError, match=f"^{file}: no such file"):
+                fingerprints([settings])
+            with pytest.raises(CorpusError, match=f"^{file}.*: no such file"):
+                list(reader.read(settings))
+        file.write_bytes(whole)
+    assert num_needed or not reader.files(settings)
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"[]", b"nonsense", b'{"a": 1}', b'"a"\n1\nnull'])
-def test_what_is_no_corpus_is_refused_or_called_broken_by_its_place(sample: Sample, content: bytes) -> None:
+def test_what_is_no_corpus_is_refused_or_called_broken_by_its_place_or_said_as_it_stands(
+    sample: Sample, content: bytes
+) -> None:
     reader, settings, _ = sample
     for file in reader.files(settings):
+        whole = file.read_bytes()
         file.write_bytes(content)
-        try:
-            places = [record.place for record in reader.read(settings) if isinstance(record, BrokenRecord)]
-        except CorpusError as error:
-            places = [str(error)]
-        assert places
-        assert all(place.startswith(f"{file}:") for place in places)
+        records, refused = read_until_refused(reader, settings)
+        file.write_bytes(whole)
+        broken = [str(record) for record in records if isinstance(record, BrokenRecord)] + refused
+        said = [turn.text for record in records if isinstance(record, Conversation) for turn in record.turns]
+        is_named = any(is_about(file, place) for place in broken)
+        assert is_named or said == content.decode().splitlines()
+
+
+def test_a_line_of_another_encoding_is_named_and_the_lines_before_it_are_read(sample: Sample) -> None:
+    reader, settings, conversations = sample
+    lines = b"\n\xe9\xff\n"
+    for file in filter(is_text, reader.files(settings)):
+        whole = file.read_bytes()
+        file.write_bytes(whole.rstrip(b"\n") + lines)
+        records, refused = read_until_refused(reader, settings)
+        file.write_bytes(whole)
+        number = whole.rstrip(b"\n").count(b"\n") + 2
+        places = [str(record) for record in records if isinstance(record, BrokenRecord)] + refused
+        assert any(is_about(file, place) for place in places)
+        if len(reader.files(settings)) == 1 and not refused:
+            assert any(place.startswith(f"{file}:{number}: ") for place in places)
+            assert [record for record in records if record in conversations]
+
+
+def test_a_packed_file_is_read_as_the_plain_one(sample: Sample) -> None:
+    reader, settings, conversations = sample
+    for file in reader.files(settings):
+        if getattr(settings, "path", None) != str(file):
+            continue  # a path of a folder: its files have names of their own
+        packed = file.with_name(f"{file.name}.gz")
+        packed.write_bytes(gzip.compress(file.read_bytes()))
+        assert list(reader.read(settings.model_copy(update={"path": str(packed)}))) == conversations
+        packed.write_bytes(packed.read_bytes()[:-9])
+        with pytest.raises(CorpusError, match=f"^{packed}: damaged, cut short"):
+            list(reader.read(settings.model_copy(update={"path": str(packed)})))
+
+
+def test_an_id_does_not_come_from_the_position_in_the_file(sample: Sample) -> None:
+    """Everything twice: the second time stands elsewhere, and only has the number of the occurrence in its name."""
+    reader, settings, conversations = sample
+    lengthen(reader, settings, 2)
+    found = [record for record in reader.read(settings) if isinstance(record, Conversation) and len(record.turns) > 1]
+    ids = [conversation.id for conversation in found]
+    assert found[: len(conversations)] == conversations or len(reader.files(settings)) > 1
+    assert len(set(ids)) == len(ids)
+    names = {conversation.id.split("#")[0] for conversation in conversations}
+    others = {id.split("#")[0] for id in ids} - names
+    assert names <= set(ids)
+    assert len(others) <= 1  # a header that stands again is a row
+
+
+def test_memory_does_not_grow_with_the_file(sample: Sample) -> None:
+    """But by the hashes that keep ids unique: at most 40 bytes a conversation."""
+    reader, settings, _ = sample
+    if reader.__name__.rsplit(".")[-1] in READ_WHOLE or not any(map(is_text, reader.files(settings))):
+        pytest.skip(READ_WHOLE.get(reader.__name__.rsplit(".")[-1], "reads no text file"))
+    size = sum(file.stat().st_size for file in filter(is_text, reader.files(settings)))
+    lengthen(reader, settings, 600_000 // size)
+    deque(reader.read(settings), maxlen=1)  # what is imported and made once
+    tracemalloc.start()
+    num_records = sum(1 for _ in reader.read(settings))
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert num_records > 1_000
+    assert peak_bytes < 250_000 + 40 * num_records
+
+
+def is_about(file: Path, sentence: str) -> bool:
+    """Whether it begins with the file, or its member or line, or names it beside another one."""
+    return sentence.startswith((f"{file}:", f"{file}!")) or any(f" {file}{end}" in sentence for end in " !")
+
+
+def is_text(file: Path) -> bool:
+    return file.suffix != ".zip"
+
+
+def lengthen(reader: ModuleType, settings: PluginSettings, times: int) -> None:
+    """Every text file, that many times behind itself."""
+    for file in filter(is_text, reader.files(settings)):
+        content = file.read_bytes()
+        if file.suffix != ".json":
+            file.write_bytes((content.rstrip(b"\n") + b"\n" * (2 if b"\n\n" in content else 1)) * times)
+
+
+def read_until_refused(reader: ModuleType, settings: PluginSettings) -> tuple[list[object], list[str]]:
+    """All records that came, and the sentence of the error that ended them, if one did."""
+    records: list[object] = []
+    try:
+        for record in reader.read(settings):
+            records.append(record)  # noqa: PERF402
+    except CorpusError as error:
+        return records, [str(error)]
+    return records, []

@@ -25,7 +25,7 @@ def messages(*contents: str, **more: object) -> dict[str, object]:
     ("line", "reason"),
     [
         (b'{"messages": [', "Expecting value"),
-        (b'{"messages": "\xff"}', "'utf-8' codec can't decode"),
+        (b'{"messages": "\xff"}', "byte 0xff at position 15 of the line is no utf-8 text"),
         (["a", "list"], 'the line needs a list "messages"'),
         ({"message": []}, 'the line needs a list "messages"'),
         ({"messages": [{"content": "hi"}]}, 'messages[0] needs a "role" and a "content" of text'),
@@ -62,7 +62,8 @@ def test_an_id_names_a_conversation_wherever_it_stands(tmp_path: Path) -> None:
 
 def test_without_an_id_the_content_names_it(tmp_path: Path) -> None:
     first, other, same = read_lines(tmp_path, messages("a", "b"), messages("a", "c"), messages("a", "b"))
-    assert first.id == same.id != other.id
+    assert first.id != other.id
+    assert same.id == f"{first.id}#2"
 
 
 def test_a_blank_message_is_no_turn(tmp_path: Path) -> None:
@@ -73,3 +74,40 @@ def test_a_blank_message_is_no_turn(tmp_path: Path) -> None:
 def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path: Path) -> None:
     (conversation,) = read_lines(tmp_path, b"\xef\xbb\xbf" + json.dumps(messages("hi", "ho")).encode())
     assert isinstance(conversation, Conversation)
+
+
+SHAREGPT = {
+    "id": "s1",
+    "conversations": [
+        {"from": "system", "value": "Be kind."},
+        {"from": "human", "value": "hi"},
+        {"from": "gpt", "value": "hello"},
+    ],
+}
+
+
+def test_sharegpts_form_is_read_and_its_broken_lines_are_named_in_its_words(tmp_path: Path) -> None:
+    good, broken = read_lines(tmp_path, SHAREGPT, {"conversations": [{"from": "gpt", "content": "hi"}]})
+    assert isinstance(good, Conversation)
+    assert good.turns == (Turn("human", "hi"), Turn("gpt", "hello"))
+    assert isinstance(broken, BrokenRecord)
+    assert broken.reason == 'conversations[0] needs a "from" and a "value" of text'
+
+
+def test_a_system_message_is_a_note_or_where_that_is_asked_for_a_turn(tmp_path: Path) -> None:
+    (noted,) = read_lines(tmp_path, SHAREGPT)
+    (said,) = read(Settings(path=f"{tmp_path}/chats.jsonl", keep_system=True))
+    assert isinstance(noted, Conversation)
+    assert noted.notes == (("system", "Be kind."),)
+    assert isinstance(said, Conversation)
+    assert said.turns == (Turn("system", "Be kind."), *noted.turns)
+    assert said.notes == ()
+
+
+def test_a_name_that_comes_from_the_content_is_the_same_with_and_without_system_turns(tmp_path: Path) -> None:
+    unnamed = {key: value for key, value in SHAREGPT.items() if key != "id"}
+    other = {"conversations": [{"from": "system", "value": "Be rude."}, *SHAREGPT["conversations"][1:]]}
+    first, second = read_lines(tmp_path, unnamed, other)
+    kept = list(read(Settings(path=f"{tmp_path}/chats.jsonl", keep_system=True)))
+    assert [record.id for record in kept] == [first.id, second.id]
+    assert first.id.split("#")[0] != second.id.split("#")[0]

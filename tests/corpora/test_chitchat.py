@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,12 @@ def test_the_whole_package_is_read() -> None:
     assert len({conversation.id for conversation in conversations}) == report.num_conversations
     assert (report.num_conversations, report.num_unanswered) == (4_017, 3_151)
     assert report.num_turns == 138_737 - 12 - 3_151
+
+
+def test_prompts_and_ratings_are_notes() -> None:
+    """4 of 6,929 prompts are empty."""
+    kinds = Counter(kind for record in read(Settings()) for kind, _ in record.notes)
+    assert kinds == {"prompt": 6_925, "rating:witty": 5_988, "rating:upbeat": 5_988, "rating:interesting": 5_988}
 
 
 def test_without_a_path_the_installed_package_is_hashed() -> None:

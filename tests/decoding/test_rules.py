@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import hypothesis.strategies as st
 import torch
+from hypothesis import given
 
-from rejoinder.decoding import forbid_control_tokens, forbid_early_end, penalise_repetition
+from rejoinder.decoding import (
+    forbid_control_tokens,
+    forbid_early_end,
+    forbid_ngrams_of,
+    penalise_repetition,
+    penalise_said,
+)
 from rejoinder.text import END_ID, NUM_CONTROL_IDS
 
 NEVER = -torch.inf
@@ -36,9 +44,70 @@ def test_what_cannot_be_said_stays_so() -> None:
     assert after_BV.tolist() == [[NEVER]]
 
 
+def test_presence_is_subtracted_once_and_frequency_for_each_time() -> None:
+    num_times_said_BV = torch.tensor([[0, 1, 3], [0, 1, 3], [0, 1, 3]])
+    after_BV = penalise_said(
+        torch.ones(3, 3), num_times_said_BV, torch.tensor([1.0, 0.0, -0.5]), torch.tensor([0.0, 0.5, 1.0])
+    )
+    assert after_BV.tolist() == [[1, 0, 0], [1, 0.5, -0.5], [1, 0.5, -1.5]]
+
+
+def test_what_would_repeat_a_run_is_ruled_out() -> None:
+    """6 stands before 7 and before 8."""
+    source_ids_BS = torch.tensor([[5, 6, 7, 6, 8, -1]]).expand(4, -1)
+    newest_said_BT = torch.tensor([[6, 5]]).expand(4, -1)
+    after_BV = forbid_ngrams_of(torch.ones(4, 10), source_ids_BS, newest_said_BT, torch.tensor([0, 1, 2, 3]))
+    assert ruled_out(after_BV) == [[], [5, 6, 7, 8], [7, 8], [7]]
+
+
+ids = st.lists(st.integers(0, 3), max_size=9)
+
+
+@given(st.lists(st.tuples(ids, ids, st.integers(0, 5)), min_size=1, max_size=4))
+def test_runs_of_tokens_are_found_as_by_looking_at_each(rows: list[tuple[list[int], list[int], int]]) -> None:
+    """Sources, replies and lengths of all kinds in one batch, against the definition."""
+    expected = [
+        sorted(
+            {
+                source[at + n - 1]
+                for at in range(len(source) - n + 1)
+                if source[at : at + n - 1] == said[len(said) - n + 1 :]
+            }
+            if 0 < n <= len(said) + 1
+            else set()
+        )
+        for source, said, n in rows
+    ]
+    after_BV = forbid_ngrams_of(
+        torch.ones(len(rows), 5),
+        filled_up([source for source, _, _ in rows]),
+        filled_up([said[::-1] for _, said, _ in rows]),
+        torch.tensor([n for _, _, n in rows]),
+    )
+    assert ruled_out(after_BV) == expected
+
+
+def filled_up(rows: list[list[int]]) -> torch.Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([row + [-1] * (longest - len(row)) for row in rows], dtype=torch.long)
+
+
+def ruled_out(logits_BV: torch.Tensor) -> list[list[int]]:
+    return [row.isinf().nonzero()[:, 0].tolist() for row in logits_BV]
+
+
+def test_who_would_have_nothing_left_to_say_may_say_it_again() -> None:
+    source_ids_BS, said_BT, ones_B = torch.tensor([[0, 1], [0, 1]]), torch.tensor([[0], [0]]), torch.tensor([1, 1])
+    logits_BV = torch.tensor([[1.0, 2.0, NEVER], [1.0, 2.0, 3.0]])
+    after_BV = forbid_ngrams_of(logits_BV, source_ids_BS, said_BT, ones_B)
+    assert after_BV.tolist() == [[1.0, 2.0, NEVER], [NEVER, NEVER, 3.0]]
+
+
 def test_the_logits_given_are_left_alone() -> None:
     logits_BV = torch.ones(1, NUM_CONTROL_IDS + 1)
     forbid_control_tokens(logits_BV)
     forbid_early_end(logits_BV, torch.tensor([0]), torch.tensor([1]))
     penalise_repetition(logits_BV, torch.ones_like(logits_BV, dtype=torch.bool), torch.tensor([2.0]))
+    penalise_said(logits_BV, torch.ones_like(logits_BV), torch.tensor([2.0]), torch.tensor([2.0]))
+    forbid_ngrams_of(logits_BV, torch.tensor([[3]]), torch.tensor([[3]]), torch.tensor([1]))
     assert logits_BV.eq(1).all()

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rejoinder.decoding import cool, draw, keep_top_k, keep_top_p
+from rejoinder.decoding import cool, draw, keep_min_p, keep_top_k, keep_top_p, keep_typical_p
 
 ROW = torch.tensor([0.5, 0.1, 0.3, 0.1]).log()
 
@@ -48,6 +48,42 @@ def test_each_row_keeps_its_own_top_p() -> None:
 def test_top_p_counts_what_top_k_has_left() -> None:
     """5/8 and 3/8 are left of 0.5 and 0.3: the first alone reaches 0.6."""
     assert kept(keep_top_p(keep_top_k(ROW[None], torch.tensor([2])), torch.tensor([0.6]))) == [[0]]
+
+
+def test_top_p_of_one_leaves_even_what_rounding_hides() -> None:
+    """The sum of the first ones is 1 in 32 bits: a row that cuts nothing must not, whoever else does."""
+    logits_BV = torch.tensor([[0.0, 0.0, -60.0]]).repeat(2, 1)
+    assert kept(keep_top_p(logits_BV, torch.tensor([1.0, 0.9]))) == [[0, 1, 2], [0, 1]]
+
+
+def test_each_row_keeps_what_is_probable_enough_beside_its_most_probable_token() -> None:
+    """0.3 is 0.6 of 0.5, and 0.1 is 0.2 of it."""
+    after_BV = keep_min_p(ROW.repeat(6, 1), torch.tensor([0, 0.19, 0.21, 0.59, 0.61, 1]))
+    assert kept(after_BV) == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 2], [0, 2], [0], [0]]
+
+
+def test_min_p_cuts_more_the_surer_the_model_is() -> None:
+    min_p_B = torch.tensor([0.3, 0.3])
+    sure_and_unsure = torch.tensor([[0.9, 0.05, 0.05], [0.4, 0.3, 0.3]]).log()
+    assert kept(keep_min_p(sure_and_unsure, min_p_B)) == [[0], [0, 1, 2]]
+
+
+def test_each_row_keeps_the_tokens_of_typical_surprise() -> None:
+    """The entropy is 1.17 nats; the surprises are 0.69, 2.3, 1.2 and 2.3: the order is 2, 0, then 1 and 3."""
+    after_BV = keep_typical_p(ROW.repeat(4, 1), torch.tensor([0.1, 0.4, 0.85, 1]))
+    assert kept(after_BV)[:2] == [[2], [0, 2]]
+    assert [len(ids) for ids in kept(after_BV)[2:]] == [3, 4]
+
+
+def test_the_most_probable_token_need_not_be_typical() -> None:
+    """Surprises are 0.92 for the first and 2.81 for the ten others, and 2.05 is to be expected."""
+    logits_BV = torch.tensor([[0.4] + [0.06] * 10]).log()
+    assert 0 not in kept(keep_typical_p(logits_BV, torch.tensor([0.3])))[0]
+
+
+def test_typical_p_passes_over_what_was_ruled_out() -> None:
+    logits_BV = torch.cat([ROW, torch.tensor([-torch.inf])])[None].repeat(2, 1)
+    assert kept(keep_typical_p(logits_BV, torch.tensor([0.4, 1]))) == [[0, 2], [0, 1, 2, 3]]
 
 
 def test_at_temperature_zero_the_most_probable_token_is_taken() -> None:

@@ -46,6 +46,13 @@ def test_a_reply_is_cut_at_its_limit(kit: Kit) -> None:
     assert (listener.ids, listener.finish) == ([20, 21], Finish.LENGTH)
 
 
+def test_a_reply_may_be_forbidden_to_repeat_what_it_read(kit: Kit) -> None:
+    """The model would say its context; of a run of two only the first token may stand."""
+    engine = kit.start(1, 0)
+    assert kit.ask(engine, [20, 21, 22], kit.greedy(no_copied_ngram_tokens=4)).wait().ids == [20, 21, 22]
+    assert kit.ask(engine, [20, 21, 22], kit.greedy(no_copied_ngram_tokens=2)).wait().ids == [20]
+
+
 def test_a_reply_that_ends_just_at_its_limit_was_cut(kit: Kit) -> None:
     """Whether the end would have come next is not known."""
     listener = kit.ask(kit.start(1, 0), [20, 21], kit.greedy(max_reply_tokens=2)).wait()
@@ -264,13 +271,24 @@ def real_model(request: pytest.FixtureRequest) -> Seq2Seq:
     return model
 
 
+RULES = {
+    "top_k": 5, "top_p": 0.9, "min_p": 0.1, "typical_p": 0.9, "repetition_penalty": 1.3, "presence_penalty": 0.7,
+    "frequency_penalty": 0.3, "no_repeat_ngram_tokens": 2, "no_copied_ngram_tokens": 2, "min_reply_tokens": 3,
+}  # fmt: skip
+
+
+def some_rules(chance: random.Random) -> dict[str, float]:
+    """None to three rules, so that a batch has rows with and without each."""
+    return {name: RULES[name] for name in chance.sample(sorted(RULES), chance.randint(0, 3))}
+
+
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_reply_is_the_same_alone_and_in_a_batch(kit: Kit, real_model: Seq2Seq, temperature: float) -> None:
     chance = random.Random(1)
     requests = [
         (
             [chance.randrange(NUM_CONTROL_IDS, 60) for _ in range(chance.randint(1, 12))],
-            kit.greedy(chance.randint(5, 15), temperature=temperature, top_k=chance.choice([0, 5]), seed=seed),
+            kit.greedy(chance.randint(5, 15), temperature=temperature, seed=seed, **some_rules(chance)),
         )
         for seed in range(12)
     ]

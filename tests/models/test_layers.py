@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
-from rejoinder.models.layers import fill_up, initialise_recurrent, rotate, rotations
+from rejoinder.models.layers import attention_weights, fill_up, initialise_recurrent, read_packed, rotate, rotations
 
 
 def test_a_tensor_is_filled_up_at_its_end() -> None:
@@ -36,3 +37,28 @@ def test_a_recurrent_cell_starts_with_orthogonal_gates_that_remember() -> None:
         torch.testing.assert_close(gate @ gate.T, torch.eye(4), atol=1e-5, rtol=0)
     assert cell.bias_ih_l0.tolist() == [0] * 4 + [1] * 4 + [0] * 4  # reset, update, new
     assert not cell.bias_hh_l0.any()
+
+
+def test_an_lstm_starts_with_open_forget_gates() -> None:
+    cell = nn.LSTM(6, 4)
+    initialise_recurrent(cell)
+    assert cell.bias_ih_l0.tolist() == [0] * 4 + [1] * 4 + [0] * 8  # input, forget, cell, output
+
+
+def test_weights_of_a_row_that_is_all_padding_are_finite() -> None:
+    weights_BS = attention_weights(torch.randn(2, 3), torch.tensor([[True] * 3, [False, False, True]]))
+    assert weights_BS.isfinite().all()
+    assert weights_BS[1, 2] == 0
+
+
+@pytest.mark.parametrize("cell", [nn.RNN, nn.GRU, nn.LSTM])
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_a_row_is_read_up_to_its_length(cell: type[nn.RNNBase], bidirectional: bool) -> None:
+    torch.manual_seed(0)
+    reader, inputs_BSD = cell(3, 4, 2, batch_first=True, bidirectional=bidirectional), torch.randn(2, 5, 3)
+    outputs_BSD, last_BD = read_packed(reader, inputs_BSD, torch.tensor([2, 5]))
+    (alone_1SD, _), width = reader(inputs_BSD[:1, :2]), 4
+    torch.testing.assert_close(outputs_BSD[0, :2], alone_1SD[0])
+    assert not outputs_BSD[0, 2:].any()
+    torch.testing.assert_close(last_BD[0, :width], alone_1SD[0, -1, :width])
+    torch.testing.assert_close(last_BD[0, width:], alone_1SD[0, 0, width:])  # backwards, the first token is read last

@@ -67,6 +67,19 @@ def test_the_same_seed_gives_the_same_reply_and_another_seed_another(client: Tes
     assert reply(1) != reply(2)
 
 
+def test_each_decoding_field_reaches_the_engine(client: TestClient, replica: ChatReplica) -> None:
+    asked = {
+        "temperature": 1.5, "top_p": 0.8, "top_k": 7, "min_p": 0.1, "typical_p": 0.9, "presence_penalty": -1.5,
+        "frequency_penalty": 0.5, "repetition_penalty": 1.1, "no_repeat_ngram_tokens": 3, "seed": 4,
+    }  # fmt: skip
+    submitted = []
+    submit = replica.responder.engine.submit
+    replica.responder.engine.submit = lambda *args: submitted.append(args[1]) or submit(*args)  # type: ignore
+    assert client.post("/v1/chat/completions", json=HELLO | asked).status_code == 200
+    (decoding,) = submitted
+    assert {name: getattr(decoding, name) for name in asked} == asked
+
+
 def test_max_tokens_above_what_the_model_writes_is_kept_as_a_limit(client: TestClient) -> None:
     answer = client.post("/v1/chat/completions", json=HELLO | {"max_tokens": 100_000})
     assert answer.status_code == 200
@@ -96,6 +109,13 @@ def test_one_version_can_be_asked_for_by_number(client: TestClient) -> None:
         ({"top_p": 0}, 400, "top_p"),
         ({"temprature": 1}, 400, "temprature"),
         ({"max_tokens": 0}, 400, "max_tokens"),
+        ({"min_p": 1.1}, 400, "min_p"),
+        ({"typical_p": 0}, 400, "typical_p"),
+        ({"presence_penalty": 2.1}, 400, "presence_penalty"),
+        ({"frequency_penalty": -2.1}, 400, "frequency_penalty"),
+        ({"no_repeat_ngram_tokens": -1}, 400, "no_repeat_ngram_tokens"),
+        ({"top_k": 10**30}, 400, "top_k"),
+        ({"no_repeat_ngram_tokens": 10**30}, 400, "no_repeat_ngram_tokens"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_in_openais_error_shape(

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rejoinder import checkpoints
+from rejoinder import catalog, checkpoints
 from rejoinder.errors import CheckpointError, TrainingError
 from rejoinder.recipe import Recipe
 from rejoinder.training import NoTracker
@@ -42,7 +42,7 @@ def test_the_loss_goes_down(make_recipe: MakeRecipe, run_here: Callable[..., Any
     assert ran.metrics["valid_loss"] < ran.steps[0].loss - 1
 
 
-@pytest.mark.parametrize("model", ["gru_attention", "transformer"])
+@pytest.mark.parametrize("model", catalog.names("rejoinder.models"))
 def test_two_workers_make_the_same_updates_as_one(
     make_recipe: MakeRecipe, run_here: Callable[..., Any], prepared_set: Path, tmp_path: Path, model: str
 ) -> None:

@@ -1,68 +1,85 @@
 """JSON lines of `{"messages": [{"role", "content"}, ...]}` in, conversations out: the form that chat APIs use.
 
-An optional `"id"` names the conversation; without one, its name is the hash of its content. The role is the speaker.
+ShareGPT's form, `{"conversations": [{"from", "value"}, ...]}`, is read as well. An optional `"id"` names the
+conversation; without one, its name is the hash of its content. The role is the speaker.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from rejoinder.corpora.base import BrokenRecord, Conversation, Turn
+from rejoinder.corpora.files import files_of
+from rejoinder.corpora.identity import Ids, content_id
+from rejoinder.corpora.lines import lines
 from rejoinder.recipe import PluginSettings
 from rejoinder.recipe.base import AbsolutePath
+
+FORMS = {"messages": ("role", "content"), "conversations": ("from", "value")}
+SYSTEM = "system"
 
 
 class Settings(PluginSettings):
     name: Literal["chat_messages"] = "chat_messages"
     path: AbsolutePath
-    """The JSON-lines file to read, UTF-8."""
+    """File, pattern, folder, ARCHIVE.zip!MEMBER or s3:// address of JSON lines in UTF-8; packed ones are unpacked."""
+    keep_system: bool = False
+    """Whether a system message is a turn, so that the model reads it as context; else it is only a note."""
 
 
-def files(settings: Settings) -> list[Path]:
-    """The one file."""
-    return [Path(settings.path)]
+def files(settings: Settings) -> list[Path | str]:
+    """What stands behind the path."""
+    return files_of(settings.path)
 
 
 def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
     """One conversation for each line; blank lines are passed over."""
-    with open(settings.path, "rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                yield _conversation(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8")))
-            except (ValueError, RecursionError) as error:  # not JSON (or without end), not UTF-8, not a conversation
-                yield BrokenRecord(f"{settings.path}:{number}", " ".join(str(error).split()))
+    ids = Ids()
+    for line in lines(settings.path):
+        if not line.content.strip():
+            continue
+        try:
+            yield _conversation(json.loads(line.text()), settings.keep_system, ids)
+        except (ValueError, RecursionError) as error:  # not JSON (or without end), not UTF-8, not a conversation
+            yield BrokenRecord(line.place, " ".join(str(error).split()))
 
 
-def _conversation(record: Any) -> Conversation:
-    if not isinstance(record, dict) or not isinstance(record.get("messages"), list):
-        raise ValueError('the line needs a list "messages"')
-    turns = []
-    for position, message in enumerate(record["messages"]):
-        if not isinstance(message, dict) or not isinstance(message.get("content"), str) or not message.get("role"):
-            raise ValueError(f'messages[{position}] needs a "role" and a "content" of text')
-        if message["content"].strip():
-            turns.append(Turn(str(message["role"]), message["content"]))
-    content = json.dumps([(turn.speaker, turn.text) for turn in turns])
-    return Conversation(str(record.get("id") or hashlib.sha256(content.encode()).hexdigest()[:16]), tuple(turns))
+def _conversation(record: Any, keep_system: bool, ids: Ids) -> Conversation:
+    said = list(_said(record))
+    turns = tuple(Turn(*message) for message in said if keep_system or message[0] != SYSTEM)
+    notes = tuple(message for message in said if message[0] == SYSTEM and not keep_system)
+    return Conversation(ids.unique(str(record.get("id") or content_id(said))), turns, notes=notes)
+
+
+def _said(record: Any) -> Iterator[tuple[str, str]]:
+    """(speaker, text) of each message that is not blank."""
+    form = next((form for form in FORMS if isinstance(record, dict) and isinstance(record.get(form), list)), None)
+    if form is None:
+        raise ValueError('the line needs a list "messages" (or, as in ShareGPT, "conversations")')
+    speaker, text = FORMS[form]
+    for position, message in enumerate(record[form]):
+        if not isinstance(message, dict) or not isinstance(message.get(text), str) or not message.get(speaker):
+            raise ValueError(f'{form}[{position}] needs a "{speaker}" and a "{text}" of text')
+        if message[text].strip():
+            yield str(message[speaker]), message[text]
 
 
 def sample(directory: Path) -> tuple[Settings, list[Conversation]]:
-    """A conversation with a name and one without, which is named by its content."""
-    turns = (Turn("user", "你好!"), Turn("assistant", "Hello. 🙂"))
+    """A conversation with a name, one without, which is named by its content, and one in ShareGPT's form."""
+    said = [("user", "你好!"), ("assistant", "Hello. 🙂")]
+    turns = tuple(Turn(*message) for message in said)
     file = directory / "chats.jsonl"
-    lines = [
+    texts = [
         {"id": "first", "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]},
-        {"messages": [{"role": turn.speaker, "content": turn.text} for turn in turns]},
+        {"messages": [{"role": role, "content": content} for role, content in said]},
+        {"id": 7, "conversations": [{"from": role, "value": text} for role, text in [("system", "Be kind."), *said]]},
     ]
-    file.write_text("\n\n".join(json.dumps(line, ensure_ascii=False) for line in lines), encoding="utf-8")
-    content = json.dumps([(turn.speaker, turn.text) for turn in turns])
+    file.write_text("\n\n".join(json.dumps(line, ensure_ascii=False) for line in texts), encoding="utf-8")
     return Settings(path=str(file)), [
         Conversation("first", (Turn("user", "hi"), Turn("assistant", "hello"))),
-        Conversation(hashlib.sha256(content.encode()).hexdigest()[:16], turns),
+        Conversation(content_id(said), turns),
+        Conversation("7", turns, notes=(("system", "Be kind."),)),
     ]

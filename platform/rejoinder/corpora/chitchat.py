@@ -1,7 +1,8 @@
 """The `chitchat-dataset` package (or its dataset.json) in, conversations out.
 
 7,168 real conversations between two people each, MIT licence, BYU PCC lab. A turn is a list of messages that
-one sender typed in a row; they are joined by a blank.
+one sender typed in a row; they are joined by a blank. The topic that was proposed and the ratings, from 1 to 10, become
+notes.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rejoinder.corpora.base import BrokenRecord, Conversation, Turn
+from rejoinder.corpora.files import Source, files_of, opened, sources
+from rejoinder.corpora.identity import Ids
 from rejoinder.errors import CorpusError
 from rejoinder.recipe import PluginSettings
 from rejoinder.recipe.base import AbsolutePath
@@ -24,10 +27,10 @@ class Settings(PluginSettings):
     """The dataset.json to read; null takes the one in the installed `chitchat-dataset` package."""
 
 
-def files(settings: Settings) -> list[Path]:
+def files(settings: Settings) -> list[Path | str]:
     """The one JSON file."""
     if settings.path is not None:
-        return [Path(settings.path)]
+        return files_of(settings.path)
     spec = importlib.util.find_spec("chitchat_dataset")
     if spec is None or spec.origin is None:
         raise CorpusError(
@@ -38,25 +41,40 @@ def files(settings: Settings) -> list[Path]:
 
 
 def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
-    """One conversation for each key of the file."""
-    (file,) = files(settings)
+    """One conversation for each key of the file, which is read whole: 50 MB."""
+    ids = Ids()
+    for source in sources(settings.path or str(files(settings)[0])):
+        for key, record in _records(source).items():
+            try:
+                turns = tuple(
+                    Turn(messages[0]["sender"], " ".join(message["text"] for message in messages))
+                    for messages in record["messages"]
+                    if any(message["text"].strip() for message in messages)
+                )
+                notes = tuple(_notes(record))
+            except (KeyError, TypeError, IndexError, AttributeError) as error:
+                yield BrokenRecord(f"{source}: record {key!r}", f"lacks what a conversation has ({error!r})")
+                continue
+            yield Conversation(ids.unique(f"chitchat/{key}"), turns, notes=notes)
+
+
+def _records(source: Source) -> dict[str, Any]:
+    with opened(source) as stream:
+        content = stream.read()
     try:
-        records = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CorpusError(f"{file}: not a JSON file of UTF-8 text ({error}); it may have been cut short") from None
+        records = json.loads(content.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{source}: not a JSON file of UTF-8 text ({error}); it may have been cut short") from None
     if not isinstance(records, dict):
-        raise CorpusError(f"{file}: holds a {type(records).__name__} instead of conversations by key; wrong file?")
-    for key, record in records.items():
-        try:
-            turns = tuple(
-                Turn(messages[0]["sender"], " ".join(message["text"] for message in messages))
-                for messages in record["messages"]
-                if any(message["text"].strip() for message in messages)
-            )
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            yield BrokenRecord(f"{file}: record {key!r}", f"lacks what a conversation has ({error!r})")
-            continue
-        yield Conversation(f"chitchat/{key}", turns)
+        raise CorpusError(f"{source}: holds a {type(records).__name__} instead of conversations by key; wrong file?")
+    return records
+
+
+def _notes(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if record.get("prompt"):
+        yield "prompt", str(record["prompt"])
+    for what, rating in (record.get("ratings") or {}).items():
+        yield f"rating:{what}", str(rating)
 
 
 def sample(directory: Path) -> tuple[Settings, list[Conversation]]:
@@ -74,7 +92,9 @@ def sample(directory: Path) -> tuple[Settings, list[Conversation]]:
                         message("ann", "Hello", "How are you?"),
                         message("bob", "fine 😀"),
                         message("ann", " "),
-                    ]
+                    ],
+                    "prompt": "Who are you?",
+                    "ratings": {"witty": 9, "upbeat": 10},
                 },
                 "c2": {"messages": [message("bob", "hm"), message("ann", "什么?")]},
             }
@@ -82,6 +102,10 @@ def sample(directory: Path) -> tuple[Settings, list[Conversation]]:
         encoding="utf-8",
     )
     return Settings(path=str(file)), [
-        Conversation("chitchat/c1", (Turn("ann", "Hello How are you?"), Turn("bob", "fine 😀"))),
+        Conversation(
+            "chitchat/c1",
+            (Turn("ann", "Hello How are you?"), Turn("bob", "fine 😀")),
+            notes=(("prompt", "Who are you?"), ("rating:witty", "9"), ("rating:upbeat", "10")),
+        ),
         Conversation("chitchat/c2", (Turn("bob", "hm"), Turn("ann", "什么?"))),
     ]

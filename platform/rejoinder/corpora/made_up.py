@@ -29,7 +29,7 @@ class Settings(PluginSettings):
     """The same seed makes the same conversations."""
 
 
-def files(settings: Settings) -> list[Path]:
+def files(settings: Settings) -> list[Path | str]:
     """None: everything comes from the seed."""
     return []
 

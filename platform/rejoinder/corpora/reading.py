@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from rejoinder import catalog
 from rejoinder.corpora.base import BrokenRecord, Conversation
+from rejoinder.corpora.files import sha256_of_remote
 from rejoinder.errors import CorpusError
 from rejoinder.recipe import PluginSettings
 from rejoinder.storage import sha256_of
@@ -33,6 +34,9 @@ def fingerprints(corpora: Sequence[PluginSettings]) -> list[dict[str, str]]:
     found = []
     for settings in corpora:
         for file in catalog.pick(ROOM, settings.name).files(settings):
+            if isinstance(file, str):  # an address
+                found.append({"reader": settings.name, "file": file, "sha256": sha256_of_remote(file)})
+                continue
             if not file.is_file():
                 raise CorpusError(f"{file}: no such file, though the reader {settings.name!r} was told to read it")
             if file.stat().st_size == 0:

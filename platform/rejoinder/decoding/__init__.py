@@ -1,8 +1,15 @@
 """Logits in, next tokens out: small pure functions, each row of a batch with its own settings."""
 
-from rejoinder.decoding.rules import forbid_control_tokens, forbid_early_end, penalise_repetition
-from rejoinder.decoding.sampling import cool, draw, keep_top_k, keep_top_p
-from rejoinder.decoding.settings import Decoding, DecodingRows
+from rejoinder.decoding.rows import DecodingRows
+from rejoinder.decoding.rules import (
+    forbid_control_tokens,
+    forbid_early_end,
+    forbid_ngrams_of,
+    penalise_repetition,
+    penalise_said,
+)
+from rejoinder.decoding.sampling import cool, draw, keep_min_p, keep_top_k, keep_top_p, keep_typical_p
+from rejoinder.decoding.settings import Decoding
 
 __all__ = [
     "Decoding",
@@ -11,7 +18,11 @@ __all__ = [
     "draw",
     "forbid_control_tokens",
     "forbid_early_end",
+    "forbid_ngrams_of",
+    "keep_min_p",
     "keep_top_k",
     "keep_top_p",
+    "keep_typical_p",
     "penalise_repetition",
+    "penalise_said",
 ]

@@ -21,11 +21,33 @@ def keep_top_k(logits_BV: Tensor, top_k_B: Tensor) -> Tensor:
 
 
 def keep_top_p(logits_BV: Tensor, top_p_B: Tensor) -> Tensor:
-    """Leaves each row the smallest set of tokens whose probability reaches p (Holtzman et al. 2019); never none."""
-    sorted_BV, order_BV = logits_BV.sort(dim=-1, descending=True)
-    probabilities_BV = sorted_BV.softmax(-1)
+    """Leaves each row the smallest set of tokens whose probability reaches p (Holtzman et al. 2019); never none.
+    p = 1 leaves all."""
+    return _keep_first(logits_BV, *logits_BV.sort(dim=-1, descending=True), top_p_B)
+
+
+def keep_min_p(logits_BV: Tensor, min_p_B: Tensor) -> Tensor:
+    """Leaves each row the tokens at least p times as probable as its most probable one (Nguyen et al. 2024). p = 0
+    leaves all."""
+    least_B1 = logits_BV.max(-1, keepdim=True).values + min_p_B.log()[:, None]
+    return logits_BV.masked_fill(logits_BV < least_B1, -torch.inf)
+
+
+def keep_typical_p(logits_BV: Tensor, typical_p_B: Tensor) -> Tensor:
+    """Leaves each row the smallest set of tokens whose probability reaches p, those first whose surprise is nearest to
+    the entropy, the surprise that was to be expected (Meister et al. 2022); never none. p = 1 leaves all."""
+    surprise_BV = -logits_BV.log_softmax(-1)
+    entropy_B1 = torch.special.entr((-surprise_BV).exp()).sum(-1, keepdim=True)
+    order_BV = (surprise_BV - entropy_B1).abs().argsort(dim=-1)
+    return _keep_first(logits_BV, logits_BV.gather(1, order_BV), order_BV, typical_p_B)
+
+
+def _keep_first(logits_BV: Tensor, ordered_BV: Tensor, order_BV: Tensor, p_B: Tensor) -> Tensor:
+    """Leaves each row the first tokens of its order, until their probability reaches p."""
+    probabilities_BV = ordered_BV.softmax(-1)
     before_BV = probabilities_BV.cumsum(-1) - probabilities_BV
-    is_cut_BV = before_BV >= top_p_B[:, None]
+    # Rounded sums reach 1 early, and a row that leaves all must not depend on it.
+    is_cut_BV = before_BV >= torch.where(p_B < 1, p_B, torch.inf)[:, None]
     is_cut_BV[:, 0] = False
     return logits_BV.masked_fill(torch.zeros_like(is_cut_BV).scatter(1, order_BV, is_cut_BV), -torch.inf)
 

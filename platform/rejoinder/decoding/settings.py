@@ -1,20 +1,18 @@
-"""How one request wants its tokens chosen, and the same for many rows as tensors."""
+"""How one request wants its tokens chosen."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor
-
-from rejoinder.decoding.rules import forbid_control_tokens, forbid_early_end, penalise_repetition
-from rejoinder.decoding.sampling import cool, draw, keep_top_k, keep_top_p
 from rejoinder.recipe import DecodingSection
+
+GREEDY_BELOW = 1e-5
+"""Lower temperatures are 0: logits divided by them would leave the range of 32-bit numbers."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """One request's settings; see `rejoinder.recipe.DecodingSection` for the first ones."""
+    """One request's settings; see `rejoinder.recipe.DecodingSection` for those that a recipe has too."""
 
     temperature: float
     top_k: int
@@ -23,6 +21,12 @@ class Decoding:
     min_reply_tokens: int
     max_reply_tokens: int
     """The reply is cut after this many tokens."""
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    no_repeat_ngram_tokens: int = 0
+    no_copied_ngram_tokens: int = 0
     seed: int | None = None
     """The same request with the same seed gives the same reply; None draws a seed."""
 
@@ -32,52 +36,20 @@ class Decoding:
         wanted = section.model_dump() | {"max_reply_tokens": max_reply_tokens}
         return cls(**(wanted | {name: value for name, value in changes.items() if value is not None}))
 
+    @property
+    def effective(self) -> Decoding:
+        """The same choices, with what narrows a draw turned off where nothing is drawn."""
+        if self.temperature >= GREEDY_BELOW:
+            return self
+        return replace(
+            self, temperature=0.0, top_k=OFF.top_k, top_p=OFF.top_p, min_p=OFF.min_p, typical_p=OFF.typical_p
+        )
 
-@dataclass
-class DecodingRows:
-    """The settings of the rows of a batch, and each row's generator and what it has said."""
+    @property
+    def used(self) -> frozenset[str]:
+        """The rules that this request has turned on."""
+        return frozenset(name for name, value in vars(self.effective).items() if value != getattr(OFF, name))
 
-    temperature_B: Tensor
-    top_k_B: Tensor
-    top_p_B: Tensor
-    penalty_B: Tensor
-    min_reply_tokens_B: Tensor
-    num_said_B: Tensor
-    was_said_BV: Tensor
-    generators: list[torch.Generator] = field(default_factory=list)
 
-    @classmethod
-    def free(cls, num_rows: int, num_ids: int, device: torch.device) -> DecodingRows:
-        """Rows that nobody uses yet."""
-
-        def zeros(dtype: torch.dtype) -> Tensor:
-            return torch.zeros(num_rows, dtype=dtype, device=device)
-
-        return cls(
-            zeros(torch.float), zeros(torch.long), torch.ones(num_rows, device=device),
-            torch.ones(num_rows, device=device), zeros(torch.long), zeros(torch.long),
-            torch.zeros(num_rows, num_ids, dtype=torch.bool, device=device),
-            [torch.Generator() for _ in range(num_rows)],
-        )  # fmt: skip
-
-    def put(self, row: int, decoding: Decoding) -> None:
-        """Gives a row to a new request."""
-        self.temperature_B[row], self.top_k_B[row] = decoding.temperature, decoding.top_k
-        self.top_p_B[row], self.penalty_B[row] = decoding.top_p, decoding.repetition_penalty
-        self.min_reply_tokens_B[row], self.num_said_B[row] = decoding.min_reply_tokens, 0
-        self.was_said_BV[row] = False
-        generator = self.generators[row] = torch.Generator()
-        generator.seed() if decoding.seed is None else generator.manual_seed(decoding.seed)
-
-    def choose(self, logits_BV: Tensor, rows_B: Tensor) -> Tensor:
-        """ids_B: the next token of each of these rows, chosen by its own settings, and noted as said."""
-        temperature_B = self.temperature_B[rows_B]
-        logits_BV = forbid_control_tokens(logits_BV.float())
-        logits_BV = penalise_repetition(logits_BV, self.was_said_BV[rows_B], self.penalty_B[rows_B])
-        logits_BV = forbid_early_end(logits_BV, self.num_said_B[rows_B], self.min_reply_tokens_B[rows_B])
-        logits_BV = cool(logits_BV, temperature_B)
-        logits_BV = keep_top_p(keep_top_k(logits_BV, self.top_k_B[rows_B]), self.top_p_B[rows_B])
-        ids_B = draw(logits_BV, temperature_B, [self.generators[row] for row in rows_B.tolist()])
-        self.was_said_BV[rows_B, ids_B] = True
-        self.num_said_B[rows_B] += 1
-        return ids_B
+OFF = Decoding(temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, min_reply_tokens=0, max_reply_tokens=0)
+"""The value of each rule that changes nothing."""

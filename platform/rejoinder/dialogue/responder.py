@@ -61,7 +61,8 @@ class Responder:
 
         Raises EngineError when nothing was said.
         """
-        said = [(turn.speaker, text) for turn in turns if (text := clean(turn.text))]
+        steps = self.trained.recipe.text.cleaning
+        said = [(turn.speaker, text) for turn in turns if (text := clean(turn.text, steps))]
         if not said:
             raise EngineError("there is nothing to reply to: every turn is empty")
         ids = self.trained.tokenizer.many_to_ids([text for _, text in said])

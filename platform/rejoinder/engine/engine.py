@@ -78,7 +78,7 @@ class Engine:
         self._device = next(model.parameters()).device
         self._max_queued = max_queued
         self._free_slots = list(reversed(range(num_slots)))
-        self._decoding = DecodingRows.free(num_slots, model.num_ids, self._device)
+        self._decoding = DecodingRows(num_slots, model.num_ids, self._device)
         self._waiting: deque[_Request] = deque()
         self._running: list[_Request] = []
         self._state: State = {}
@@ -173,7 +173,7 @@ class Engine:
             return
         self._running += requests
         for request in requests:
-            self._decoding.put(request.slot, request.decoding)
+            self._decoding.put(request.slot, request.decoding, request.context_ids)
         context_ids_BS = pad([request.context_ids for request in requests]).to(self._device)
         new = self.model.start(context_ids_BS, context_ids_BS == PAD_ID)
         self._state = {name: torch.cat([self._state[name], new[name]]) for name in new} if self._state else new

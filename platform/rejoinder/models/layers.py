@@ -32,10 +32,33 @@ def rotate(heads_BHTK: Tensor, rotations_TK: Tensor) -> Tensor:
     return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
 
 
+def attention_weights(scores: Tensor, is_pad: Tensor) -> Tensor:
+    """Shares that sum to 1 over the last dimension, and exactly 0 for padding; `is_pad` broadcasts to the scores."""
+    return scores.masked_fill(is_pad, torch.finfo(scores.dtype).min).softmax(-1)
+
+
+def read_packed(
+    cell: nn.RNNBase, inputs_BSD: Tensor, lengths_B: Tensor, first_LBD: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Reads each row up to its length, backwards from there too if the cell has both directions.
+
+    Begins with zeros, or in a GRU or RNN with `first_LBD`. Gives outputs_BSD, zeros behind a row's length, and last_BD:
+    the top layer's final hidden state, directions joined.
+    """
+    packed = nn.utils.rnn.pack_padded_sequence(
+        inputs_BSD, lengths_B.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
+    )
+    outputs, last = cell(packed, first_LBD)
+    outputs_BSD, _ = nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True, total_length=inputs_BSD.shape[1])
+    hidden_LBD: Tensor = last[0] if isinstance(cell, nn.LSTM) else last
+    return outputs_BSD, torch.cat(list(hidden_LBD[-2:] if cell.bidirectional else hidden_LBD[-1:]), dim=-1)
+
+
 def initialise_recurrent(cell: nn.RNNBase) -> None:
     """Orthogonal hidden-to-hidden matrices, one for each gate (Saxe et al. 2014): repeated products keep their norm.
 
-    A GRU's update gates start open towards the old state (bias 1), so that it remembers before it has learnt to.
+    A GRU's update gates and an LSTM's forget gates (Jozefowicz et al. 2015) start open towards the old state (bias 1),
+    so that it remembers before it has learnt to.
     """
     for name, parameter in cell.named_parameters():
         if name.startswith("weight_hh"):
@@ -45,5 +68,6 @@ def initialise_recurrent(cell: nn.RNNBase) -> None:
             nn.init.xavier_uniform_(parameter)
         else:
             nn.init.zeros_(parameter)
-            if isinstance(cell, nn.GRU) and name.startswith("bias_ih"):
-                parameter.data[cell.hidden_size : 2 * cell.hidden_size] = 1.0  # gates stand as reset, update, new
+            if isinstance(cell, (nn.GRU, nn.LSTM)) and name.startswith("bias_ih"):
+                # Gates stand as reset, update, new in a GRU, and as input, forget, cell, output in an LSTM.
+                parameter.data[cell.hidden_size : 2 * cell.hidden_size] = 1.0

@@ -10,10 +10,12 @@ from pydantic import Field
 from rejoinder.recipe.base import AbsolutePath, PluginSettings, Section, plugin_of
 
 if TYPE_CHECKING:
+    CleaningSettings: TypeAlias = PluginSettings
     CorpusSettings: TypeAlias = PluginSettings
     OptimizerSettings: TypeAlias = PluginSettings
     ScheduleSettings: TypeAlias = PluginSettings
 else:
+    CleaningSettings = plugin_of("rejoinder.text.cleaning")
     CorpusSettings = plugin_of("rejoinder.corpora")
     OptimizerSettings = plugin_of("rejoinder.optimizers")
     ScheduleSettings = plugin_of("rejoinder.schedules")
@@ -57,6 +59,14 @@ class DataSection(Section):
     """Share of the conversations held out to watch training and choose the best checkpoint."""
     test_fraction: Fraction = 0.05
     """Share of the conversations held out for the final evaluation; never seen in training."""
+    on_leak: Literal["drop", "warn", "refuse"] = "drop"
+    """What becomes of a training conversation that also stands, word for word, in the validation or test split: it is
+    left out of training, or left in and said, or the set is not made."""
+    on_duplicate: Literal["drop", "keep"] = "drop"
+    """What becomes of a conversation that stands in its own split already, word for word."""
+    max_same_reply: Annotated[int, Field(gt=0)] | None = None
+    """How often one identical reply may be learnt from: "i don't know" a thousand times teaches to say nothing else.
+    null: as often as it stands."""
     max_broken_lines: Annotated[int, Field(ge=0)] = 100
     """Broken records of a corpus that are skipped and counted; one more refuses the corpus."""
     exchanges_per_shard: Positive = 16_384
@@ -66,6 +76,9 @@ class DataSection(Section):
 class TextSection(Section):
     """How turns become token ids."""
 
+    cleaning: tuple[CleaningSettings, ...] = ()
+    """Steps that every turn goes through, in this order, in training and in serving alike. White space is always put
+    right, after them."""
     vocabulary_size: Annotated[int, Field(ge=300, le=1_000_000)] = 4_096
     """Token ids in all: 256 bytes, the control tokens, and merges learnt from the training split. A larger one
     makes shorter sequences and a more expensive output layer."""
@@ -133,12 +146,27 @@ class DecodingSection(Section):
 
     temperature: Annotated[float, Field(ge=0, le=5)] = 0.7
     """Below 1 sharpens the distribution, above 1 flattens it; 0 always takes the most probable token (greedy)."""
-    top_k: Annotated[int, Field(ge=0)] = 40
+    top_k: Annotated[int, Field(ge=0, le=1_000_000)] = 40
     """Only the k most probable tokens may be chosen; 0 allows all (Fan et al. 2018)."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
     """Only the smallest set of tokens whose probability reaches p may be chosen (Holtzman et al. 2019)."""
+    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Only tokens at least this times as probable as the most probable one may be chosen; 0 is off (Nguyen et al.
+    2024)."""
+    typical_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Only the smallest set of tokens whose probability reaches this may be chosen, those first whose surprise is
+    nearest to the expected one; 1 is off (Meister et al. 2022)."""
     repetition_penalty: Annotated[float, Field(ge=1, le=10)] = 1.2
     """Divides the logits of tokens that the reply already has; 1 is off (Keskar et al. 2019)."""
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
+    """Is subtracted from the logits of tokens that the reply already has; 0 is off (OpenAI's definition)."""
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
+    """Is subtracted from a token's logit as many times as the reply has it; 0 is off (OpenAI's definition)."""
+    no_repeat_ngram_tokens: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """No run of this many tokens stands twice in a reply (Paulus et al. 2018); 0 is off, 1 forbids to say any token
+    twice."""
+    no_copied_ngram_tokens: Annotated[int, Field(ge=0, le=1_000)] = 0
+    """No run of this many tokens of the context is said again in the reply; 0 is off."""
     min_reply_tokens: Annotated[int, Field(ge=0)] = 1
     """The end token is not allowed before this many tokens."""
 

@@ -1,10 +1,11 @@
-"""Token ids in, Arrow IPC files with a manifest out; and back, by memory map. docs/shards.md has the format.
+"""Token ids in, Arrow IPC files with a manifest out; and back, by memory map. docs/data.md has the format.
 
 `prepare` makes a set (Ray tasks), `ShardSet` reads one split of it (no Ray, no torch).
 """
 
 from rejoinder.shards.build import Prepared, prepare
 from rejoinder.shards.manifest import Manifest, read_manifest
+from rejoinder.shards.report import PAGE as REPORT
 from rejoinder.shards.shard_set import Rows, ShardSet
 
-__all__ = ["Manifest", "Prepared", "Rows", "ShardSet", "prepare", "read_manifest"]
+__all__ = ["REPORT", "Manifest", "Prepared", "Rows", "ShardSet", "prepare", "read_manifest"]

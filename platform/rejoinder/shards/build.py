@@ -17,13 +17,15 @@ from typing import Any
 import ray
 
 from rejoinder import __version__, cluster, console
-from rejoinder.corpora import Conversation, ReadReport, fingerprints, read_corpora
+from rejoinder.corpora import ReadReport, fingerprints, read_corpora
 from rejoinder.errors import CorpusError, ShardError
 from rejoinder.recipe import DataSection, Recipe, TextSection
 from rejoinder.shards.manifest import TOKENIZER, CorpusFile, Manifest, ShardRecord, read_manifest, verify
+from rejoinder.shards.report import write_report
 from rejoinder.shards.schema import FORMAT, write_shard
+from rejoinder.shards.selection import Selected, SelectionReport, select, split_for
 from rejoinder.storage import Storage, disk_errors, locked, sha256_of, written_whole
-from rejoinder.text import SPLITS, Tokenizer, clean, exchanges, split_of, train_tokenizer
+from rejoinder.text import SPLITS, Tokenizer, clean, exchanges, train_tokenizer
 
 
 @dataclass(frozen=True)
@@ -64,14 +66,14 @@ def _build(recipe: Recipe, fingerprint: str, corpus_files: list[dict[str, str]],
     data = recipe.data
     tokenizer = train_tokenizer(_training_texts(recipe), recipe.text.vocabulary_size)
     tokenizer.save(directory / TOKENIZER)
-    report = ReadReport()
-    conversations = read_corpora(data.corpora, data.max_broken_lines, report)
+    report, left_out = ReadReport(), SelectionReport()
+    selected = select(recipe, report, left_out)
     write = ray.remote(_write_block).options(num_cpus=1)
     shared = [ray.put(tokenizer.to_json()), ray.put(recipe.text)]
     splits: dict[str, list[ShardRecord]] = {split: [] for split in SPLITS}
     waiting: dict[Any, str] = {}
     with console.ProgressLine("tokenizing", None, "conversations") as progress:
-        for split, number, block in _blocks(conversations, data):
+        for split, number, block in _blocks(selected, data):
             file = directory / f"{split}-{number:05d}.arrow"
             waiting[write.remote(file, block, *shared)] = split
             if len(waiting) >= 2 * cluster.num_cpus():  # bounds the conversations that are in memory
@@ -91,18 +93,23 @@ def _build(recipe: Recipe, fingerprint: str, corpus_files: list[dict[str, str]],
         num_unanswered=report.num_unanswered,
         num_broken=report.num_broken,
         first_broken=report.first_broken,
+        num_leaks=left_out.num_leaks,
+        num_duplicates=left_out.num_duplicates,
+        num_capped_replies=left_out.num_capped_replies,
+        left_out_examples=left_out.examples,
         splits={split: sorted(shards, key=lambda shard: shard.file) for split, shards in splits.items()},
     ).write(directory)
+    write_report(directory)
 
 
-def _blocks(conversations: Iterable[Conversation], data: DataSection) -> Iterator[tuple[str, int, list[Conversation]]]:
+def _blocks(selected: Iterable[Selected], data: DataSection) -> Iterator[tuple[str, int, list[Selected]]]:
     """(split, number of the block in its split, conversations) with about `exchanges_per_shard` exchanges each."""
-    filling: dict[str, list[Conversation]] = {split: [] for split in SPLITS}
+    filling: dict[str, list[Selected]] = {split: [] for split in SPLITS}
     sizes, numbers = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
-    for conversation in conversations:
-        split = split_of(conversation.id, data.split_seed, data.valid_fraction, data.test_fraction)
-        filling[split].append(conversation)
-        sizes[split] += len(conversation.turns) - 1
+    for one in selected:
+        split = one.split
+        filling[split].append(one)
+        sizes[split] += len(one.conversation.turns) - 1
         if sizes[split] >= data.exchanges_per_shard:
             yield split, numbers[split], filling[split]
             filling[split], sizes[split], numbers[split] = [], 0, numbers[split] + 1
@@ -111,15 +118,13 @@ def _blocks(conversations: Iterable[Conversation], data: DataSection) -> Iterato
             yield split, numbers[split], filling[split]
 
 
-def _write_block(
-    file: Path, block: list[Conversation], tokenizer_json: str, settings: TextSection
-) -> ShardRecord | None:
+def _write_block(file: Path, block: list[Selected], tokenizer_json: str, settings: TextSection) -> ShardRecord | None:
     """The Ray task: one shard from one block. None when cleaning leaves no exchange."""
     tokenizer = Tokenizer.from_json(tokenizer_json)
     pairs = [
-        (exchange, conversation.id)
-        for conversation in block
-        for exchange in exchanges(conversation, tokenizer, settings)
+        (exchange, one.conversation.id)
+        for one in block
+        for exchange in exchanges(one.conversation, tokenizer, settings, one.skipped)
     ]
     if not pairs:
         return None
@@ -150,9 +155,9 @@ def _training_texts(recipe: Recipe) -> Iterator[str]:
     """Turns of the training split, for the tokenizer: it must learn nothing from what is held out."""
     data, num_left = recipe.data, recipe.text.max_tokenizer_conversations
     for conversation in read_corpora(data.corpora, data.max_broken_lines, ReadReport()):
-        if split_of(conversation.id, data.split_seed, data.valid_fraction, data.test_fraction) != "train":
+        if split_for(conversation, recipe) != "train":
             continue
-        yield from (text for turn in conversation.turns if (text := clean(turn.text)))
+        yield from (text for turn in conversation.turns if (text := clean(turn.text, recipe.text.cleaning)))
         num_left -= 1
         if num_left == 0:
             return
@@ -175,7 +180,8 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     settings = recipe.model_dump(mode="json", include={"data", "text"})
     settings["data"].pop("max_broken_lines")
     for corpus in settings["data"]["corpora"]:
-        corpus.pop("path", None)
+        for name in [name for name in corpus if name == "path" or name.endswith("_path")]:
+            corpus.pop(name)
     return settings
 
 

@@ -54,6 +54,10 @@ class Manifest(_Record):
     num_unanswered: int
     num_broken: int
     first_broken: list[str]
+    num_leaks: int = 0
+    num_duplicates: int = 0
+    num_capped_replies: int = 0
+    left_out_examples: dict[str, list[str]] = {}
     splits: dict[str, list[ShardRecord]]
 
     def total(self, split: str, field: str) -> int:

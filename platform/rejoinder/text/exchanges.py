@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from rejoinder.corpora import Conversation
@@ -22,12 +22,20 @@ class Exchange:
     """UTF-8 bytes of the text that `reply_ids` stand for: the denominator of bits per byte."""
 
 
-def exchanges(conversation: Conversation, tokenizer: Tokenizer, settings: TextSection) -> Iterator[Exchange]:
-    """Every turn but the first, with the turns before it as context."""
-    said = [(turn.speaker, text) for turn in conversation.turns if (text := clean(turn.text))]
-    ids_of_turns = tokenizer.many_to_ids([text for _, text in said])
-    speakers = [speaker for speaker, _ in said]
+def exchanges(
+    conversation: Conversation, tokenizer: Tokenizer, settings: TextSection, skipped: Set[int] = frozenset()
+) -> Iterator[Exchange]:
+    """Every turn but the first, with the turns before it as context. Turns numbered in `skipped` are context only."""
+    said = [
+        (number, turn.speaker, text)
+        for number, turn in enumerate(conversation.turns)
+        if (text := clean(turn.text, settings.cleaning))
+    ]
+    ids_of_turns = tokenizer.many_to_ids([text for _, _, text in said])
+    speakers = [speaker for _, speaker, _ in said]
     for position in range(1, len(said)):
+        if said[position][0] in skipped:
+            continue
         context = context_ids(speakers[:position], ids_of_turns[:position], speakers[position], settings)
         reply = ids_of_turns[position]
         whole = len(reply) < settings.max_reply_tokens

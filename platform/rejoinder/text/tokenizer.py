@@ -55,6 +55,15 @@ class Tokenizer:
         """The text of these ids; bytes that are no UTF-8 (a reply cut inside a character) become U+FFFD."""
         return self.to_bytes(ids).decode("utf-8", errors="replace")
 
+    def with_markers(self, ids: Iterable[int]) -> str:
+        """Text for people to look at: the control tokens stand in it by name."""
+        parts: list[list[int]] = [[]]
+        for id in ids:
+            parts += [[id], []] if self.is_control(id) else []
+            parts[-1] += [] if self.is_control(id) else [id]
+        shown = (CONTROL_TOKENS[part[0]] if part and self.is_control(part[0]) else self.to_text(part) for part in parts)
+        return " ".join(text for text in shown if text)
+
     def to_json(self) -> str:
         """The whole tokenizer as text."""
         library = json.loads(self._library.to_str())

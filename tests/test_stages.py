@@ -1,0 +1,38 @@
+"""What the stages do with a recipe beyond calling their rooms."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rejoinder.decoding import Decoding
+from rejoinder.dialogue import Reply, Responder
+from rejoinder.engine import Finish
+from rejoinder.recipe import Recipe
+from rejoinder.stages import chat_in_terminal
+
+
+def test_a_chat_is_decoded_as_the_command_line_says_not_as_the_checkpoint_does(
+    make_recipe: Callable[..., Recipe],
+    make_checkpoint: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[Decoding] = []
+
+    def reply(self: Responder, context: list[int], decoding: Decoding) -> Reply:
+        asked.append(decoding)
+        return Reply("Fine!", len(context), 1, Finish.END)
+
+    lines = iter(["Hello!", ""])
+    monkeypatch.setattr(builtins, "input", lambda prompt: next(lines))
+    monkeypatch.setattr(Responder, "reply", reply)
+    checkpoint = make_checkpoint(0, make_recipe("decoding.temperature=1.5", "decoding.top_k=7"))
+    chat_in_terminal(make_recipe("decoding.temperature=0", "decoding.min_p=0.2"), str(checkpoint))
+    (decoding,) = asked
+    assert (decoding.temperature, decoding.min_p, decoding.top_k) == (0.0, 0.2, 40)
+    assert decoding.max_reply_tokens == 20
+    assert "model:  Fine!" in capsys.readouterr().out

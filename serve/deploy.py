@@ -46,11 +46,21 @@ def deploy(recipe: Recipe) -> Deployed:
     try:
         serve.run(build_application(recipe), name=serving.application, route_prefix="/")
     except RuntimeError as error:
-        status = serve.status().applications.get(serving.application)
-        reason = status.message.strip().splitlines()[-1] if status and status.message else str(error)
-        raise ServingError(f"the application {serving.application!r} did not come up: {reason}") from error
+        raise ServingError(
+            f"the application {serving.application!r} did not come up: {_reason(serving.application) or error}"
+        ) from error
     _require_ready(url)
     return Deployed(url, version)
+
+
+def _reason(application: str) -> str:
+    """What a replica said last, else what the application says."""
+    status = serve.status().applications.get(application)
+    if status is None:
+        return ""
+    said = [deployment.message for deployment in status.deployments.values()] + [status.message]
+    lines = [line.strip() for message in said for line in message.splitlines()[-1:] if line.strip()]
+    return lines[0] if lines else ""
 
 
 def _is_ours(url: str) -> bool:

@@ -150,3 +150,14 @@ def test_two_processes_may_open_a_new_store_at_the_same_time(tmp_path: Path) -> 
     for process in both:
         _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
+
+
+def test_a_store_that_the_environment_names_is_not_asked(
+    recipe: Recipe, make_run: MakeRun, run_id: str, evaluation: Evaluation
+) -> None:
+    import mlflow
+
+    version = Registry(recipe).register(make_run(1), run_id, evaluation)
+    mlflow.set_tracking_uri("http://127.0.0.1:9")  # both also set the environment, which workers inherit
+    mlflow.set_registry_uri("http://127.0.0.1:9")
+    assert Registry(recipe).download(version).is_dir()

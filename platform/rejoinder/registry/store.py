@@ -33,6 +33,9 @@ class Registry:
         self._model = recipe.registry.model
         self._uri = tracking_uri(recipe)
         self._client = open_client(recipe)
+        # What has no argument for it goes by these: a process's environment may name another store.
+        mlflow.set_tracking_uri(self._uri)
+        mlflow.set_registry_uri(self._uri)
 
     @property
     def uri(self) -> str:
@@ -87,7 +90,6 @@ class Registry:
                     written_whole(directory) as partial,
                     tempfile.TemporaryDirectory() as scratch,
                 ):
-                    mlflow.set_tracking_uri(self._uri)
                     found = mlflow.artifacts.download_artifacts(str(wanted), dst_path=scratch, tracking_uri=self._uri)
                     for file in (Path(found) / "artifacts" / CHECKPOINT_ARTIFACT).iterdir():
                         (partial / file.name).write_bytes(file.read_bytes())
@@ -106,8 +108,6 @@ class Registry:
         with tempfile.TemporaryDirectory() as scratch:
             exported = Path(scratch) / CHECKPOINT_ARTIFACT
             checkpoints.export(run.checkpoint, exported)
-            mlflow.set_tracking_uri(self._uri)
-            mlflow.set_registry_uri(self._uri)
             with mlflow.start_run(run_id=run_id):
                 logged = mlflow.pyfunc.log_model(
                     name=self._model,

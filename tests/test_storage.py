@@ -149,8 +149,13 @@ def test_a_second_process_is_refused_and_told_which_one_is_at_it(tmp_path: Path,
 
 
 def test_a_killed_process_holds_nothing(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    with (
+        pytest.raises(StorageError, match="preparing this set is already being done"),
+        locked(tmp_path / "set", "preparing this set"),
+    ):
+        pass
     holder.kill()
-    holder.wait()
+    assert holder.wait() < 0
     with locked(tmp_path / "set", "preparing this set"):
         pass
 

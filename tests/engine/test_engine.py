@@ -240,6 +240,7 @@ def test_stopping_twice_is_stopping_once(kit: Kit) -> None:
     engine = kit.start(1, 0)
     engine.stop()
     engine.stop()
+    assert is_idle(engine)
 
 
 def test_statistics_tell_what_goes_on(kit: Kit) -> None:

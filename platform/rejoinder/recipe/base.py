@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import ModuleType
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, SerializeAsAny, model_validator
@@ -76,8 +75,3 @@ class PluginRoom:
 
     def __init__(self, room: str) -> None:
         self.room = room
-
-
-def plugin(room: str, settings: PluginSettings) -> ModuleType:
-    """The module whose `Settings` these are."""
-    return catalog.pick(room, settings.name)

@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-slow check format lock clean
+.PHONY: help demo test test-slow check bench bench-data bench-data-scale format lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -23,6 +23,14 @@ check: $(VENV)/ready  ## style, types, import contracts
 	$(BIN)/mypy
 	PYTHONPATH=platform:. $(BIN)/lint-imports
 
+bench: bench-data  ## every comparison with peers; exits 1 when a figure is short of its floor
+
+bench-data: $(VENV)/ready  ## preparing and reading data against tokenizers, datasets, DataLoader, Ray Data: minutes
+	PYTHONPATH=platform:. $(BIN)/python -m bench data
+
+bench-data-scale: $(VENV)/ready  ## time and memory of preparing 10^5 to 10^7 exchanges: many minutes
+	PYTHONPATH=platform:. $(BIN)/python -m bench data-scale
+
 format: $(VENV)/ready  ## puts style right
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -31,7 +39,7 @@ lock: $(VENV)/ready   ## writes requirements.lock from what .venv holds
 	$(BIN)/pip freeze --exclude pip --exclude setuptools | sed 's/+cpu$$//' > requirements.lock
 
 clean:           ## takes the environment away
-	rm -rf $(VENV)
+	rm -rf $(VENV) bench/.peers
 
 $(VENV)/ready: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; ok = (3, 11) <= v <= (3, 13); \

@@ -47,14 +47,15 @@ def create_api(replica_of: Callable[[], ChatReplica]) -> FastAPI:
     async def chat_completions(request: ChatRequest) -> ChatCompletion | StreamingResponse:
         """The assistant's reply to a conversation; with `stream`, token by token as server-sent events.
 
-        System messages are accepted and left out: the models are trained on what people say to each other.
+        System messages are read by models that were trained with them (`system` in text.control_tokens), and left out
+        for others, which have only learnt what people say to each other.
         """
         replica = replica_of()
         if request.model not in replica.model_names:
             raise HTTPException(
                 404, f"no model is called {request.model!r}; there are: {', '.join(replica.model_names)}"
             )
-        context = replica.responder.context(_turns(request), "assistant")
+        context = replica.responder.context(_turns(request), "assistant", _asked(replica, request))
         parts = replica.stream(context, _decoding(replica, request))
         first = await anext(parts)  # whatever can be refused is refused before a stream has begun
         if request.stream:
@@ -99,6 +100,14 @@ def create_api(replica_of: Callable[[], ChatReplica]) -> FastAPI:
 
 def _turns(request: ChatRequest) -> list[Turn]:
     return [Turn(message.role, message.content) for message in request.messages if message.role != "system"]
+
+
+def _asked(replica: ChatReplica, request: ChatRequest) -> list[tuple[str, str]]:
+    reads_system = "system" in replica.responder.trained.recipe.text.control_tokens
+    asked = [("system", message.content) for message in request.messages if message.role == "system" and reads_system]
+    for kind, texts in request.control.items():
+        asked += [(kind, text) for text in ([texts] if isinstance(texts, str) else texts)]
+    return asked
 
 
 def _decoding(replica: ChatReplica, request: ChatRequest) -> Decoding:

@@ -12,6 +12,9 @@ MAX_MESSAGES = 256
 MAX_CHARACTERS = 20_000
 
 
+Text = Annotated[str, Field(min_length=1, max_length=MAX_CHARACTERS)]
+
+
 class _Message(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
@@ -48,6 +51,8 @@ class ChatRequest(_Message):
     max_tokens: Annotated[int, Field(gt=0)] | None = None
     max_completion_tokens: Annotated[int, Field(gt=0)] | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    control: dict[Literal["system", "speaker", "persona", "topic", "rating", "emotion"], Text | list[Text]] = {}
+    """What is asked of the reply, if the model was trained for it: {"emotion": "joy", "persona": ["i like cats"]}."""
     user: str | None = None
     """Accepted and not used."""
 

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+import numpy as np
 import pytest
 
 from rejoinder import cluster
 from rejoinder.corpora import made_up
 from rejoinder.recipe import Recipe, TextSection, override, validate
-from rejoinder.shards import Manifest
-from rejoinder.shards.manifest import TOKENIZER, ShardRecord
+from rejoinder.shards import Manifest, write_index
+from rejoinder.shards.manifest import MANIFEST, TOKENIZER, FileRecord, ShardRecord
 from rejoinder.shards.schema import FORMAT, write_shard
 from rejoinder.storage import sha256_of
-from rejoinder.text import Exchange, Tokenizer, exchanges, split_of, train_tokenizer
+from rejoinder.text import Exchange, Exchanges, Tokenizer, exchanges_of, offsets_of, split_of, train_tokenizer
+from rejoinder.text.tokenizers import byte_bpe
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 TEXT = {"vocabulary_size": 320, "max_context_tokens": 48, "max_reply_tokens": 20}
@@ -74,7 +76,8 @@ def recipe(make_recipe: Callable[..., Recipe]) -> Recipe:
 def tokenizer() -> Tokenizer:
     """320 ids learnt from made-up small talk."""
     talk = made_up.read(made_up.Settings(num_conversations=40))
-    return train_tokenizer((turn.text for conversation in talk for turn in conversation.turns), TEXT["vocabulary_size"])
+    texts = ([turn.text for turn in conversation.turns] for conversation in talk)
+    return train_tokenizer(byte_bpe.Settings(), texts, TEXT["vocabulary_size"])
 
 
 WriteSet = Callable[[Path, dict[str, Sequence[Sequence[tuple[Exchange, str]]]]], Path]
@@ -91,11 +94,16 @@ def write_set(tokenizer: Tokenizer) -> WriteSet:
             split: [_write_shard(directory / f"{split}-{number:05d}.arrow", rows) for number, rows in enumerate(shards)]
             for split, shards in splits.items()
         }
-        Manifest(
+        indexes = {}
+        for split, written in records.items():
+            file = directory / write_index(directory, split, [shard.file for shard in written])
+            indexes[split] = FileRecord(file=file.name, sha256=sha256_of(file), size_bytes=file.stat().st_size)
+        manifest = Manifest(
             format=FORMAT, fingerprint="0123456789abcdef", tokenizer_sha256=tokenizer.sha256,
             vocabulary_size=tokenizer.num_ids, corpora=[], settings={}, num_conversations=0, num_turns=0,
-            num_unanswered=0, num_broken=0, first_broken=[], splits=records,
-        ).write(directory)  # fmt: skip
+            left_out={}, left_in={}, examples={}, cleaning={}, splits=records, indexes=indexes,
+        )  # fmt: skip
+        (directory / MANIFEST).write_text(manifest.to_json(), encoding="utf-8")
         return directory
 
     return write
@@ -103,7 +111,15 @@ def write_set(tokenizer: Tokenizer) -> WriteSet:
 
 def _write_shard(file: Path, rows: Sequence[tuple[Exchange, str]]) -> ShardRecord:
     made = [exchange for exchange, _ in rows]
-    write_shard(file, made, [id for _, id in rows])
+    columns = Exchanges(
+        np.array([id for exchange in made for id in exchange.context_ids], np.int32),
+        offsets_of([len(exchange.context_ids) for exchange in made]),
+        np.array([id for exchange in made for id in exchange.reply_ids], np.int32),
+        offsets_of([len(exchange.reply_ids) for exchange in made]),
+        np.array([exchange.reply_num_bytes for exchange in made], np.int32),
+        np.arange(len(made)),
+    )
+    write_shard(file, columns, [id for _, id in rows], [0] * len(made))
     return ShardRecord(
         file=file.name,
         sha256=sha256_of(file),
@@ -121,7 +137,7 @@ def prepared_set(tokenizer: Tokenizer, write_set: WriteSet, tmp_path_factory: py
     rows: dict[str, list[tuple[Exchange, str]]] = {"train": [], "valid": [], "test": []}
     for talk in made_up.read(made_up.Settings(num_conversations=300)):
         split = split_of(talk.id, 0, 0.1, 0.1)
-        rows[split] += [(exchange, talk.id) for exchange in exchanges(talk, tokenizer, TextSection(**TEXT))]
+        rows[split] += [(exchange, talk.id) for exchange in exchanges_of([talk], tokenizer, TextSection(**TEXT))]
     shards = {split: [of[i : i + 128] for i in range(0, len(of), 128)] for split, of in rows.items()}
     return write_set(tmp_path_factory.mktemp("prepared") / "set", shards)
 

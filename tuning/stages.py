@@ -7,7 +7,7 @@ from pathlib import Path
 from rejoinder import cluster, console
 from rejoinder.recipe import Recipe
 from rejoinder.stages import prepare_stage
-from rejoinder.storage import Storage, write_text_whole
+from rejoinder.storage import Storage
 from tuning.search import Found, search
 
 
@@ -17,8 +17,8 @@ def tune_stage(recipe: Recipe, output: str | None = None) -> Found:
         prepared = prepare_stage(recipe)
         with console.stage(f"Tune: {recipe.tuning.space}"):
             found = search(recipe, prepared)
-            file = Path(output) if output else Storage(recipe).root / "tuning" / f"{recipe.name}-best.yaml"
-            write_text_whole(file.absolute(), found.recipe.to_yaml())
+            file = Path(output).absolute() if output else Storage(recipe).tuning.directory / f"{recipe.name}-best.yaml"
+            Storage(recipe).holding(file.parent).write_text(file.name, found.recipe.to_yaml())
             failed = f", {found.num_failed} of them failed" if found.num_failed else ""
             console.say(f"   {found.num_trials} trials{failed}; the best has {found.metrics}")
             for path, value in found.changes.items():

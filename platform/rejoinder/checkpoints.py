@@ -15,7 +15,9 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,10 +32,10 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from rejoinder.batches import Position
-from rejoinder.errors import CheckpointError, RejoinderError
+from rejoinder.errors import CheckpointError
 from rejoinder.models import Seq2Seq, build_model
 from rejoinder.recipe import Recipe, validate
-from rejoinder.storage import disk_errors, sha256_of, written_whole
+from rejoinder.storage import Folder, sha256_of, written_whole
 from rejoinder.text import Tokenizer
 
 FORMAT = 1
@@ -54,6 +56,9 @@ class Progress:
     """The prepared set that it learnt from."""
     metrics: dict[str, float] = field(default_factory=dict)
     """What was last measured on the validation split."""
+
+
+_PROGRESS = TypeAdapter(Progress)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def save(
         (partial / OPTIMIZER).write_bytes(tensors_to_bytes(_contiguous(_optimizer_tensors(optimizer))))
         (partial / TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
         (partial / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
-        (partial / PROGRESS).write_bytes(TypeAdapter(Progress).dump_json(progress, indent=1))
+        (partial / PROGRESS).write_bytes(_PROGRESS.dump_json(progress, indent=1))
         _write_manifest(partial)
 
 
@@ -135,7 +140,7 @@ def read_recipe(directory: Path) -> Recipe:
 def read_progress(directory: Path) -> Progress:
     """How far the training had come."""
     try:
-        return TypeAdapter(Progress).validate_json((directory / PROGRESS).read_bytes())
+        return _PROGRESS.validate_json((directory / PROGRESS).read_bytes())
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{directory / PROGRESS}: cannot be read: {error}") from None
 
@@ -156,14 +161,34 @@ def verify(directory: Path) -> None:
             raise CheckpointError(f"{file}: {state}; take another checkpoint")
 
 
+def fetched(folder: Folder) -> Path:
+    """The checkpoint of a folder as a directory of this machine, verified; brought here where it is far.
+
+    Raises CheckpointError naming what is missing or damaged.
+    """
+    with suppress(ValueError, KeyError, TypeError):  # a manifest that is missing or damaged: `verify` says it
+        files = json.loads(folder.read_text(MANIFEST) or "{}")["files"]
+        folder.fetch({name: file["sha256"] for name, file in files.items()})
+    verify(folder.directory)
+    return folder.directory
+
+
 class CheckpointStore:
     """A run's checkpoints: the last one to go on from and the best one to use are kept, others are deleted.
 
     Which is which follows from what the checkpoints say of themselves; there is no pointer that could be wrong.
+    Where they are kept at an address, that is where they count: they are uploaded in the background, one at a time.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, place: Path | Folder) -> None:
+        self.folder = place if isinstance(place, Folder) else Folder(place)
+        self._uploads = ThreadPoolExecutor(1, "upload")
+        self._upload: Future[None] | None = None
+
+    @property
+    def directory(self) -> Path:
+        """Where this machine has them."""
+        return self.folder.directory
 
     def path(self, step: int) -> Path:
         """Where the checkpoint of a step stands."""
@@ -171,45 +196,66 @@ class CheckpointStore:
 
     def last(self) -> Path | None:
         """The newest checkpoint that is whole. A damaged one is passed over, and said loudly."""
-        return self._first_whole(sorted(self._all(), reverse=True))
+        return self._first_whole(sorted(self._names(), reverse=True))
 
     def best(self) -> Path | None:
         """The one with the lowest validation loss that is whole."""
-        measured = [(loss, checkpoint) for checkpoint in self._all() if (loss := _valid_loss(checkpoint)) is not None]
-        return self._first_whole(checkpoint for _, checkpoint in sorted(measured))
+        measured = [(loss, name) for name in self._names() if (loss := self._valid_loss(name)) is not None]
+        return self._first_whole(name for _, name in sorted(measured))
+
+    def fetched(self, name: str) -> Path:
+        """The checkpoint of this name as a directory of this machine. Raises CheckpointError where it is not whole."""
+        return fetched(self.folder / name)
+
+    def keep(self, step: int) -> None:
+        """Takes in what was saved at `path(step)`, and deletes all but the last two and the best.
+
+        An upload goes on while the caller does: this waits for the one before it, and raises the StorageError of one
+        that failed. `close` waits for the last.
+        """
+        self.close()
+        self._upload = self._uploads.submit(self._keep, self.path(step).name)
+
+    def close(self) -> None:
+        """Waits until all that was taken in is kept. Raises StorageError when it could not be."""
+        upload, self._upload = self._upload, None
+        if upload is not None:
+            upload.result()
 
     def prune(self) -> None:
         """Deletes all but the last two (one of them may turn out damaged) and the best."""
-        checkpoints = sorted(self._all())
+        names = sorted(self._names())
         best = self.best()
-        for checkpoint in checkpoints[:-2]:
-            if checkpoint != best:
-                shutil.rmtree(checkpoint, ignore_errors=True)
+        for name in names[:-2]:
+            if best is None or name != best.name:
+                self.folder.remove(name)
 
     def clear(self) -> None:
         """Deletes every checkpoint."""
-        with disk_errors(self.directory):
-            shutil.rmtree(self.directory, ignore_errors=True)
+        self.folder.remove()
 
-    def _first_whole(self, checkpoints: Iterable[Path]) -> Path | None:
-        for checkpoint in checkpoints:
+    def _keep(self, name: str) -> None:
+        self.folder.publish(name, last=f"{name}/{MANIFEST}")
+        self.prune()
+
+    def _first_whole(self, names: Iterable[str]) -> Path | None:
+        for name in names:
             try:
-                verify(checkpoint)
+                return self.fetched(name)
             except CheckpointError as error:
                 log.warning("passing over %s", error)
-                continue
-            return checkpoint
         return None
 
-    def _all(self) -> Iterator[Path]:
-        return (path for path in self.directory.glob("step_*") if path.suffix != ".partial")
+    def _names(self) -> set[str]:
+        names = {name.split("/", 1)[0] for name in self.folder.sizes()}
+        return {name for name in names if name.startswith("step_") and not name.endswith((".partial", ".json"))}
 
-
-def _valid_loss(checkpoint: Path) -> float | None:
-    try:
-        return read_progress(checkpoint).metrics.get("valid_loss")
-    except RejoinderError:
-        return None
+    def _valid_loss(self, name: str) -> float | None:
+        try:
+            text = (self.folder / name).read_text(PROGRESS)
+            return None if text is None else _PROGRESS.validate_json(text).metrics.get("valid_loss")
+        except ValueError:
+            return None
 
 
 def _write_manifest(directory: Path) -> None:

@@ -38,6 +38,8 @@ _WORKER_SETTINGS = {
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
 }
 
+_OF_STORAGE = ("AWS_", "REJOINDER_CACHE")
+
 
 @contextmanager
 def connect(recipe: Recipe) -> Iterator[None]:
@@ -100,6 +102,8 @@ def runtime_env() -> dict[str, Any]:
     packages = [CHECKOUT / "platform" / "rejoinder", CHECKOUT / "serve", CHECKOUT / "tuning"]
     settings = _WORKER_SETTINGS | {name: os.environ[name] for name in _RAY_SETTINGS if name in os.environ}
     settings |= {name: os.environ[name] for name in _WORKER_SETTINGS if name in os.environ}
+    # What reaches a bucket from here is to reach it from every node.
+    settings |= {name: value for name, value in os.environ.items() if name.startswith(_OF_STORAGE)}
     return {"py_modules": [str(package) for package in packages], "env_vars": settings}
 
 

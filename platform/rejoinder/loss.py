@@ -1,11 +1,17 @@
-"""logits and reply ids in, (loss sum in nats, token count) out."""
+"""Hidden states or logits and reply ids in, summed loss in nats out."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from typing import Any
 
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+MAX_LOGITS = 2**25
+"""Logits that may stand in memory at a time, where the recipe does not say: 128 MB in float32."""
 
 
 def loss_sum(logits_NV: Tensor, reply_ids_N: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -15,6 +21,92 @@ def loss_sum(logits_NV: Tensor, reply_ids_N: Tensor, label_smoothing: float = 0.
     ranks and microbatches. Label smoothing after Szegedy et al. 2016.
     """
     return F.cross_entropy(logits_NV.float(), reply_ids_N, reduction="sum", label_smoothing=label_smoothing)
+
+
+def unlikelihood_sum(logits_NV: Tensor, repeated_ids_NT: Tensor) -> Tensor:
+    """-log(1 - p) summed over ids that should not be said, in nats; -1 stands for none (Welleck et al. 2020)."""
+    log_probs_NT = logits_NV.float().log_softmax(dim=-1).gather(1, repeated_ids_NT.clamp(min=0))
+    not_said_NT = torch.log1p(-log_probs_NT.exp().clamp(max=1 - 1e-5))
+    return -not_said_NT.masked_fill(repeated_ids_NT < 0, 0.0).sum()
+
+
+def repeated_ids(reply_ids_BT: Tensor) -> Tensor:
+    """(B, T, T): at each position the ids said before it in the reply, each once, without the right one; else -1."""
+    is_same_BTT = reply_ids_BT[:, :, None] == reply_ids_BT[:, None, :]
+    is_before_TT = torch.ones_like(is_same_BTT[0]).tril(-1)  # column s comes before row t
+    stood_before_BT = (is_same_BTT & is_before_TT).any(dim=2)
+    is_candidate_BTT = is_before_TT & ~is_same_BTT & ~stood_before_BT[:, None, :]
+    return torch.where(is_candidate_BTT, reply_ids_BT[:, None, :], -1)
+
+
+@dataclass(frozen=True)
+class OutputLoss:
+    """The output layer and the loss in one, a chunk of tokens at a time, so that logits never stand whole in memory."""
+
+    label_smoothing: float = 0.0
+    unlikelihood: float = 0.0
+    """Weight of the unlikelihood of saying an id again."""
+    chunk_tokens: int | None = None
+    """Tokens a chunk; None takes as many as have MAX_LOGITS logits."""
+
+    def __call__(
+        self, hidden_ND: Tensor, output: nn.Linear, ids_N: Tensor, repeated_ids_NT: Tensor | None = None
+    ) -> Tensor:
+        """The loss summed over N tokens, in nats."""
+        chunk = self.chunk_tokens or max(1, MAX_LOGITS // output.out_features)
+        if len(ids_N) <= chunk:
+            return self.of(output(hidden_ND), ids_N, repeated_ids_NT)
+        if not torch.is_grad_enabled():
+            parts = zip(*self._split(chunk, hidden_ND, ids_N, repeated_ids_NT), strict=True)
+            return torch.stack([self.of(output(hidden), ids, repeated) for hidden, ids, repeated in parts]).sum()
+        loss: Tensor = _Chunked.apply(hidden_ND, output.weight, output.bias, ids_N, repeated_ids_NT, self, chunk)
+        return loss
+
+    def of(self, logits_NV: Tensor, ids_N: Tensor, repeated_ids_NT: Tensor | None) -> Tensor:
+        """The loss of logits that stand."""
+        loss = loss_sum(logits_NV, ids_N, self.label_smoothing)
+        if self.unlikelihood and repeated_ids_NT is not None:
+            loss = loss + self.unlikelihood * unlikelihood_sum(logits_NV, repeated_ids_NT)
+        return loss
+
+    @staticmethod
+    def _split(chunk: int, *tensors: Tensor | None) -> list[Any]:
+        num_chunks = -(-len(tensors[0]) // chunk)  # type: ignore[arg-type]
+        return [[None] * num_chunks if tensor is None else tensor.split(chunk) for tensor in tensors]
+
+
+class _Chunked(torch.autograd.Function):
+    """Gradients are computed with the loss, chunk by chunk: nothing is kept for the way back and nothing done twice."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_ND: Tensor, weight_VD: Tensor, bias_V: Tensor | None, ids_N: Tensor,
+        repeated_ids_NT: Tensor | None, loss: OutputLoss, chunk: int,
+    ) -> Tensor:  # fmt: skip
+        total = hidden_ND.new_zeros((), dtype=torch.float32)
+        grad_hidden_ND = torch.empty_like(hidden_ND)
+        leaves = [weight_VD.detach().requires_grad_()]
+        leaves += [bias_V.detach().requires_grad_()] if bias_V is not None else []
+        grads = [torch.zeros_like(leaf) for leaf in leaves]
+        starts = range(0, len(ids_N), chunk)
+        with torch.enable_grad():
+            for start, *parts in zip(starts, *loss._split(chunk, hidden_ND, ids_N, repeated_ids_NT), strict=True):
+                hidden, ids, repeated = parts
+                hidden = hidden.detach().requires_grad_()
+                part = loss.of(F.linear(hidden, *leaves), ids, repeated)
+                grad_hidden, *more = torch.autograd.grad(part, [hidden, *leaves])
+                grad_hidden_ND[start : start + chunk] = grad_hidden
+                for grad, new in zip(grads, more, strict=True):
+                    grad += new
+                total += part.detach()
+        ctx.save_for_backward(grad_hidden_ND, *grads)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden_ND, grad_weight_VD, *grad_bias = ctx.saved_tensors
+        bias = grad * grad_bias[0] if grad_bias else None
+        return grad * grad_hidden_ND, grad * grad_weight_VD, bias, None, None, None, None
 
 
 def perplexity(nats_per_token: float) -> float:

@@ -14,7 +14,7 @@ from rejoinder.evaluation import Evaluation, Sample, evaluate
 from rejoinder.recipe import Recipe
 from rejoinder.registry import Registry, Version, tracked_run
 from rejoinder.shards import REPORT, Prepared, prepare
-from rejoinder.storage import Storage, sha256_of, write_text_whole
+from rejoinder.storage import Folder, Storage, sha256_of
 from rejoinder.text import SPLITS, Tokenizer
 from rejoinder.training import TrainedRun, run_fingerprint, train
 
@@ -33,21 +33,16 @@ def prepare_stage(recipe: Recipe, *, check_hashes: bool = False) -> Prepared:
     with console.stage("Prepare: conversations to Arrow shards"):
         prepared = prepare(recipe, check_hashes=check_hashes)
         manifest = prepared.manifest
-        console.say(f"   {_state(prepared.reused)} {prepared.directory}")
+        console.say(f"   {_state(prepared.reused)} {prepared.folder}")
         console.say(
             f"   {manifest.num_conversations:,} conversations, {manifest.num_turns:,} turns, vocabulary of "
             f"{manifest.vocabulary_size:,} ids"
         )
-        for number, what in (
-            (manifest.num_unanswered, "conversations that nobody replied in"),
-            (manifest.num_broken, "broken records"),
-            (manifest.num_leaks, f"conversations that also stand in a held-out split ({recipe.data.on_leak})"),
-            (manifest.num_duplicates, "conversations that stood in their split already"),
-            (manifest.num_capped_replies, "replies that were learnt often enough"),
-        ):
-            if number:
-                console.say(f"   passed over: {number:,} {what}")
-        console.say(f"   look at it: file://{prepared.directory / REPORT}")
+        for state, found in (("left out", manifest.left_out), ("left in", manifest.left_in)):
+            for what, number in found.items():
+                if number:
+                    console.say(f"   {state}: {number:,} {what}")
+        console.say(f"   look at it: file://{prepared.folder.path(REPORT)}")
         for split in manifest.splits:
             num_exchanges, num_tokens = (
                 manifest.total(split, "num_exchanges"),
@@ -68,7 +63,7 @@ def train_stage(recipe: Recipe, *, fresh: bool = False) -> Registered:
                 run = train(recipe, prepared, tracker, fresh=fresh)
             console.say(f"   {_state(run.reused)} {run.checkpoint}")
             console.say(f"   {_shown(run.metrics, 'valid')}")
-        evaluation = evaluate_stage(recipe, run.checkpoint, prepared.directory, "test")
+        evaluation = evaluate_stage(recipe, run.checkpoint, prepared.folder, "test")
         with console.stage(f"Register: version of {recipe.registry.model!r} in MLflow"):
             registry = Registry(recipe)
             version = registry.register(run, tracker.run_id, evaluation)
@@ -76,18 +71,18 @@ def train_stage(recipe: Recipe, *, fresh: bool = False) -> Registered:
     return Registered(run, evaluation, version)
 
 
-def evaluate_stage(recipe: Recipe, checkpoint: Path, shards: Path, split: str) -> Evaluation:
+def evaluate_stage(recipe: Recipe, checkpoint: Path, shards: Path | Folder, split: str) -> Evaluation:
     """Checkpoint to metrics and samples; what was measured of the same checkpoint before is used again."""
     with console.stage(f"Evaluate: {split} split"):
-        file = checkpoint.with_name(f"{checkpoint.name}-evaluation-{split}.json")
+        beside, file = Storage(recipe).holding(checkpoint.parent), f"{checkpoint.name}-evaluation-{split}.json"
         key = recipe.fingerprint("evaluation", "decoding") + sha256_of(checkpoint / checkpoints.MANIFEST)
-        found = _read_evaluation(file, key)
+        found = _read_evaluation(beside.read_text(file), key)
         evaluation = found or evaluate(recipe, checkpoint, shards, split)
         if found is None:
-            write_text_whole(
+            beside.write_text(
                 file, json.dumps({"key": key, "evaluation": asdict(evaluation)}, indent=1, ensure_ascii=False)
             )
-        console.say(f"   {_state(found is not None)} {file}")
+        console.say(f"   {_state(found is not None)} {beside}/{file}")
         console.say(f"   {evaluation.num_exchanges:,} exchanges: {_shown(evaluation.metrics, split)}")
         for number, sample in enumerate(evaluation.samples, start=1):
             console.say(f"\n   sample {number}")
@@ -106,7 +101,7 @@ def evaluate_job(recipe: Recipe, of: str, split: str) -> Evaluation:
         prepared = prepare_stage(recipe)
         checkpoint = _checkpoint(recipe, of)
         _require_same_tokenizer(checkpoint, prepared)
-        return evaluate_stage(recipe, checkpoint, prepared.directory, split)
+        return evaluate_stage(recipe, checkpoint, prepared.folder, split)
 
 
 def chat_in_terminal(recipe: Recipe, of: str) -> None:
@@ -140,7 +135,7 @@ def _require_same_tokenizer(checkpoint: Path, prepared: Prepared) -> None:
     ids_of = Tokenizer.load(checkpoint / checkpoints.TOKENIZER)
     if ids_of.sha256 != prepared.manifest.tokenizer_sha256:
         raise EvaluationError(
-            f"{checkpoint} was trained with another tokenizer than {prepared.directory}; give the recipe that it was "
+            f"{checkpoint} was trained with another tokenizer than {prepared.folder}; give the recipe that it was "
             f"trained with: {checkpoint / checkpoints.RECIPE}"
         )
 
@@ -165,10 +160,10 @@ def _shown(metrics: dict[str, float], split: str) -> str:
     )
 
 
-def _read_evaluation(file: Path, key: str) -> Evaluation | None:
+def _read_evaluation(text: str | None, key: str) -> Evaluation | None:
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        data = json.loads(text or "{}")
+    except ValueError:
         return None
     if data.get("key") != key:
         return None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rejoinder import catalog
-from rejoinder.text import changes, clean
+from rejoinder.text import clean
 from rejoinder.text.cleaning import ROOM
 
 STEPS = catalog.names(ROOM)
@@ -64,11 +64,3 @@ def test_any_text_is_taken_and_remains_text(step: ModuleType) -> None:
         assert cleaned.encode("utf-8").decode("utf-8") == cleaned == " ".join(cleaned.split())
 
     holds()
-
-
-def test_what_each_step_would_change_is_told() -> None:
-    steps = tuple(catalog.pick(ROOM, name).Settings() for name in ("html", "mask_urls", "repeated_characters"))
-    assert changes("a &amp; b, soooooo", steps) == {
-        "html": ("a &amp; b, soooooo", "a & b, soooooo"),
-        "repeated_characters": ("a & b, soooooo", "a & b, sooo"),
-    }

@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import gzip
+import math
+import pickle
 import tracemalloc
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pydantic import ValidationError
 
 from rejoinder import catalog
-from rejoinder.corpora import BrokenRecord, Conversation, fingerprints
+from rejoinder.corpora import BrokenRecord, Conversation, Piece, fingerprints, pieces
 from rejoinder.errors import CorpusError
 from rejoinder.recipe import PluginSettings
 
 READ_WHOLE = {
     "chitchat": "one JSON object of 50 MB",
     "cornell_movie": "its lines stand in no order, so that all are kept",
+}
+# And pairs, but for CSV, which its sample is: tests/corpora/test_pieces.py.
+CUT = ("chat_messages", "made_up", "persona_chat", "plain_text")
+CHANGES: dict[str, Callable[[bytes], bytes]] = {
+    "as it is": lambda content: content,
+    "CRLF": lambda content: content.replace(b"\n", b"\r\n"),
+    "a byte order mark": lambda content: b"\xef\xbb\xbf" + content,
+    "no end of line": lambda content: content.rstrip(b"\n"),
+    "broken lines": lambda content: content.replace(b"h", b"\xff", 3),
+    "more broken lines": lambda content: content.replace(b"i", b"\xff\n\n"),
+    "blank lines": lambda content: b"\n \n" + content.replace(b"\n", b"\n\n", 5),
 }
 Sample = tuple[ModuleType, PluginSettings, list[Conversation]]
 
@@ -53,10 +68,19 @@ def test_every_turn_has_a_speaker_and_says_something(sample: Sample) -> None:
         assert all(turn.speaker and turn.text.strip() for turn in conversation.turns)
 
 
-def test_ids_are_unique(sample: Sample) -> None:
+def test_an_id_names_one_content(sample: Sample) -> None:
     reader, settings, _ = sample
-    ids = [conversation.id for conversation in reader.read(settings)]
-    assert len(set(ids)) == len(ids)
+    found = list(reader.read(settings))
+    assert len({talk.id for talk in found}) == len({(talk.id, talk.turns, talk.split) for talk in found})
+
+
+def test_a_weight_is_a_setting_of_every_reader(sample: Sample) -> None:
+    reader, settings, conversations = sample
+    assert settings.weight == 1
+    assert list(reader.read(settings.model_copy(update={"weight": 0.5}))) == conversations
+    for weight in (0, -1, 1001, math.nan):
+        with pytest.raises(ValidationError, match="weight"):
+            reader.Settings.model_validate(settings.model_dump() | {"weight": weight})
 
 
 def test_its_settings_can_be_written_and_read_back(sample: Sample) -> None:
@@ -138,24 +162,20 @@ def test_a_packed_file_is_read_as_the_plain_one(sample: Sample) -> None:
 
 
 def test_an_id_does_not_come_from_the_position_in_the_file(sample: Sample) -> None:
-    """Everything twice: the second time stands elsewhere, and only has the number of the occurrence in its name."""
+    """Everything twice: what stands elsewhere has the same id, so that it falls into the same split."""
     reader, settings, conversations = sample
     lengthen(reader, settings, 2)
     found = [record for record in reader.read(settings) if isinstance(record, Conversation) and len(record.turns) > 1]
-    ids = [conversation.id for conversation in found]
     assert found[: len(conversations)] == conversations or len(reader.files(settings)) > 1
-    assert len(set(ids)) == len(ids)
-    names = {conversation.id.split("#")[0] for conversation in conversations}
-    others = {id.split("#")[0] for id in ids} - names
-    assert names <= set(ids)
+    others = {record.id for record in found} - {conversation.id for conversation in conversations}
+    assert {conversation.id for conversation in conversations} <= {record.id for record in found}
     assert len(others) <= 1  # a header that stands again is a row
 
 
 def test_memory_does_not_grow_with_the_file(sample: Sample) -> None:
-    """But by the hashes that keep ids unique: at most 40 bytes a conversation."""
     reader, settings, _ = sample
-    if reader.__name__.rsplit(".")[-1] in READ_WHOLE or not any(map(is_text, reader.files(settings))):
-        pytest.skip(READ_WHOLE.get(reader.__name__.rsplit(".")[-1], "reads no text file"))
+    if name_of(reader) in READ_WHOLE or not any(map(is_text, reader.files(settings))):
+        pytest.skip(READ_WHOLE.get(name_of(reader), "reads no text file"))
     size = sum(file.stat().st_size for file in filter(is_text, reader.files(settings)))
     lengthen(reader, settings, 600_000 // size)
     deque(reader.read(settings), maxlen=1)  # what is imported and made once
@@ -164,7 +184,56 @@ def test_memory_does_not_grow_with_the_file(sample: Sample) -> None:
     _, peak_bytes = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert num_records > 1_000
-    assert peak_bytes < 250_000 + 40 * num_records
+    assert peak_bytes < 250_000
+
+
+@pytest.mark.parametrize("max_bytes", [1, 40, 100, 1_000, 10**9])
+@pytest.mark.parametrize("change", CHANGES)
+def test_its_pieces_in_order_are_the_whole(sample: Sample, max_bytes: int, change: str) -> None:
+    """Whatever the file: what is broken is named by the same lines."""
+    reader, settings, _ = sample
+    lengthen(reader, settings, 7)
+    for file in filter(is_text, reader.files(settings)):
+        file.write_bytes(CHANGES[change](file.read_bytes()))
+    whole = read_until_refused(reader, settings)
+    found: list[object] = []
+    for piece in pieces([settings, settings], max_bytes):
+        if piece.corpus == 1:
+            assert pickle.loads(pickle.dumps(piece)) == piece
+            assert hash(piece) is not None
+            records, refused = read_until_refused(reader, settings, piece)
+            found += records
+            if refused:
+                assert whole == (found, refused)
+                return
+    assert (found, []) == whole
+
+
+def test_what_can_be_cut_has_many_pieces(sample: Sample) -> None:
+    reader, settings, _ = sample
+    lengthen(reader, settings, 7)
+    found = pieces([settings], 100)
+    assert len(found) > 2 if name_of(reader) in CUT else len(found) == 1
+    assert len(pieces([settings], 10**9)) == 1
+
+
+@pytest.mark.parametrize("other", ["packed", "remote"])
+def test_what_is_packed_or_far_is_one_piece(sample: Sample, other: str) -> None:
+    reader, settings, _ = sample
+    lengthen(reader, settings, 7)
+    for file in reader.files(settings):
+        if getattr(settings, "path", None) != str(file):
+            continue
+        packed = file.with_name(f"{file.name}.gz")
+        packed.write_bytes(gzip.compress(file.read_bytes()))
+        there = settings.model_copy(update={"path": str(packed) if other == "packed" else f"file://{file}"})
+        (piece,) = pieces([there], 10)
+        assert list(reader.read(there, piece)) == list(reader.read(there))
+
+
+def name_of(reader: ModuleType) -> str:
+    """The reader's name in a recipe."""
+    return reader.__name__.rsplit(".", 1)[-1]
 
 
 def is_about(file: Path, sentence: str) -> bool:
@@ -184,11 +253,13 @@ def lengthen(reader: ModuleType, settings: PluginSettings, times: int) -> None:
             file.write_bytes((content.rstrip(b"\n") + b"\n" * (2 if b"\n\n" in content else 1)) * times)
 
 
-def read_until_refused(reader: ModuleType, settings: PluginSettings) -> tuple[list[object], list[str]]:
+def read_until_refused(
+    reader: ModuleType, settings: PluginSettings, piece: Piece | None = None
+) -> tuple[list[object], list[str]]:
     """All records that came, and the sentence of the error that ended them, if one did."""
     records: list[object] = []
     try:
-        for record in reader.read(settings):
+        for record in reader.read(settings, piece):
             records.append(record)  # noqa: PERF402
     except CorpusError as error:
         return records, [str(error)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 import torch
@@ -18,19 +19,44 @@ from rejoinder.text import END_ID, NUM_CONTROL_IDS, PAD_ID, START_ID
 NUM_IDS, MAX_CONTEXT, MAX_REPLY = 40, 12, 10
 SMALL = {"width": 16, "num_heads": 2, "feedforward_width": 32}
 """Whichever of these a model's settings have."""
+_BART = {
+    "vocab_size": 24, "d_model": 16, "encoder_layers": 2, "decoder_layers": 2, "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "max_position_embeddings": 12,
+}  # fmt: skip
+_BERT = {
+    "vocab_size": 24, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+    "max_position_embeddings": 14,
+}  # fmt: skip
+_T5 = {"vocab_size": 24, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
+MINIATURES: dict[str, dict[str, Any]] = {
+    "pretrained t5": _T5 | {"relative_attention_num_buckets": 8, "relative_attention_max_distance": 12},
+    "pretrained bart": _BART,
+    "pretrained bert": _BERT,
+}
+"""Architectures that a pretrained model may have: built from their configuration, they need no directory."""
+DROPOUTS = ["dropout", "embedding_dropout", "word_dropout", "attention_dropout", "feedforward_dropout", "layer_drop"]
 Rows = list[list[int]]
 
 
 def build(name: str, seed: int = 0, **changes: object) -> Seq2Seq:
     """A small model in evaluation mode."""
+    name, *kind = name.split()
     plugin = catalog.pick("rejoinder.models", name)
+    if kind:
+        config = MINIATURES[f"{name} {kind[0]}"] | {"model_type": kind[0]}
+        changes |= {"path": "/not/looked/at", "config": config, "tied_output": True, "dropout": 0.0} | changes
     wanted = {key: value for key, value in (SMALL | changes).items() if key in plugin.Settings.model_fields}
     torch.manual_seed(seed)
     model: Seq2Seq = plugin.build(plugin.Settings(**wanted), NUM_IDS, MAX_CONTEXT, MAX_REPLY)
     return model.eval()
 
 
-@pytest.fixture(params=catalog.names("rejoinder.models"))
+def settings_of(name: str) -> set[str]:
+    """What the model can be told."""
+    return set(catalog.pick("rejoinder.models", name.split()[0]).Settings.model_fields)
+
+
+@pytest.fixture(params=[*(name for name in catalog.names("rejoinder.models") if name != "pretrained"), *MINIATURES])
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -83,6 +109,27 @@ def assert_close(one: Tensor, other: Tensor) -> None:
 def test_logits_are_those_of_the_replies_tokens(model: Seq2Seq) -> None:
     contexts, replies = some_rows()
     assert model(collate(contexts, replies)).shape == (sum(map(len, replies)), NUM_IDS)
+
+
+def test_logits_are_the_output_layers_of_what_is_hidden(model: Seq2Seq) -> None:
+    contexts, replies = some_rows()
+    batch = collate(contexts, replies)
+    hidden_ND = model.hidden(batch)
+    assert hidden_ND.shape == (sum(map(len, replies)), model.output.in_features)
+    assert model.output.weight.shape == (NUM_IDS, model.output.in_features)
+    assert torch.equal(model.output(hidden_ND), model(batch))
+
+
+def test_a_loss_of_piece_after_piece_teaches_the_same(model: Seq2Seq) -> None:
+    """Logits need never stand in memory all at once: pieces of hidden_ND have them, and their gradients add up."""
+    batch = collate(*some_rows())
+    expected_N = batch.reply_ids_BT[~batch.reply_is_pad_BT]
+    weights = list(model.parameters())
+    at_once = torch.autograd.grad(loss_sum(model(batch), expected_N), weights)
+    pieces = zip(model.hidden(batch).split(7), expected_N.split(7), strict=True)
+    losses = [loss_sum(model.output(hidden_ND), ids_N) for hidden_ND, ids_N in pieces]
+    for one, other in zip(at_once, torch.autograd.grad(sum(losses, torch.zeros(())), weights), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-3)
 
 
 def test_it_says_what_it_can_take(model: Seq2Seq) -> None:
@@ -200,6 +247,21 @@ def test_one_seed_builds_one_model(name: str) -> None:
     assert not all(torch.equal(one[key], other[key]) for key in one)
 
 
+def test_an_output_layer_of_its_own_is_a_further_matrix(name: str) -> None:
+    if "tied_embeddings" not in settings_of(name):
+        pytest.skip(f"{name} has another name for it")
+    tied, untied = build(name), build(name, tied_embeddings=False)
+    assert untied.num_parameters == tied.num_parameters + NUM_IDS * tied.output.in_features
+    contexts, replies = some_rows()
+    at_once, state = logits_of_rows(untied, contexts, replies), start(untied, contexts)
+    logits_BV, _ = untied.step(torch.full((len(contexts),), START_ID), state)
+    for row, logits_TV in enumerate(at_once):
+        assert_close(logits_BV[row].detach(), logits_TV[0])
+    other = build(name, seed=1, tied_embeddings=False)
+    other.load_state_dict(load(save(untied.state_dict())))
+    assert all(map(torch.equal, logits_of_rows(other, contexts, replies), at_once))
+
+
 def test_at_the_start_it_is_sure_of_nothing(fresh_model: Seq2Seq) -> None:
     """Logits of about unit size: a first loss near ln V, from which training comes down quickly."""
     contexts, replies = some_rows(40)
@@ -208,8 +270,11 @@ def test_at_the_start_it_is_sure_of_nothing(fresh_model: Seq2Seq) -> None:
     assert loss.item() == pytest.approx(torch.tensor(NUM_IDS).log().item(), abs=1.0)
 
 
-def test_dropout_is_for_training_only(name: str) -> None:
-    model, contexts, replies = enlarged(build(name, dropout=0.5)), *some_rows()
+@pytest.mark.parametrize("kind", DROPOUTS)
+def test_dropout_is_for_training_only(name: str, kind: str) -> None:
+    if kind not in settings_of(name):
+        pytest.skip(f"{name} has no {kind}")
+    model, contexts, replies = enlarged(build(name, **{kind: 0.5})), *some_rows()
     once, twice = logits_of_rows(model, contexts, replies), logits_of_rows(model, contexts, replies)
     assert all(map(torch.equal, once, twice))
     logits_BV, _ = model.step(torch.full((len(contexts),), START_ID), start(model, contexts))

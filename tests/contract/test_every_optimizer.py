@@ -16,7 +16,7 @@ from rejoinder.batches import Position, collate
 from rejoinder.checkpoints import Progress
 from rejoinder.loss import loss_sum
 from rejoinder.models import Seq2Seq, build_model
-from rejoinder.optimizers import build_optimizer
+from rejoinder.optimizers import averaged_weights, build_optimizer, lent, needs_closure
 from rejoinder.recipe import Recipe, TrainingSection
 from rejoinder.schedules import learning_rate_at
 from rejoinder.text import Tokenizer
@@ -34,11 +34,25 @@ def distance(model: nn.Module) -> Tensor:
     return ((model(torch.eye(3)) - TARGET.T) ** 2).sum()
 
 
-def steps(model: nn.Module, optimizer: torch.optim.Optimizer, number: int) -> None:
-    for _ in range(number):
-        optimizer.zero_grad()
-        distance(model).backward()
+def step_of(optimizer: Optimizer, training: TrainingSection, loss: Callable[[], Tensor]) -> None:
+    """One step, with a closure for an optimizer that asks for one."""
+
+    def closure() -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        measured = loss()
+        measured.backward()  # type: ignore[no-untyped-call]
+        return measured
+
+    if needs_closure(training):
+        optimizer.step(closure)  # type: ignore[arg-type]
+    else:
+        closure()
         optimizer.step()
+
+
+def steps(model: nn.Module, optimizer: Optimizer, number: int, training: TrainingSection) -> None:
+    for _ in range(number):
+        step_of(optimizer, training, lambda: distance(model))
 
 
 def test_it_goes_down_a_quadratic_at_a_rate_of_its_own(training: TrainingSection) -> None:
@@ -48,7 +62,7 @@ def test_it_goes_down_a_quadratic_at_a_rate_of_its_own(training: TrainingSection
         torch.manual_seed(0)
         model = nn.Linear(3, 2)
         before = distance(model).item()
-        steps(model, build_optimizer(model, training.model_copy(update={"learning_rate": rate})), 200)
+        steps(model, build_optimizer(model, training.model_copy(update={"learning_rate": rate})), 200, training)
         shares.append(distance(model).item() / before)
     assert min(shares) < 0.05
 
@@ -69,14 +83,28 @@ def test_a_restored_state_goes_on_exactly(training: TrainingSection) -> None:
     torch.manual_seed(0)
     model = nn.Linear(3, 2)
     optimizer = build_optimizer(model, training)
-    steps(model, optimizer, 3)
+    steps(model, optimizer, 3, training)
     other = copy.deepcopy(model)
     restored = build_optimizer(other, training)
     restored.load_state_dict(copy.deepcopy(optimizer.state_dict()))
-    steps(model, optimizer, 3)
-    steps(other, restored, 3)
+    steps(model, optimizer, 3, training)
+    steps(other, restored, 3, training)
     assert torch.equal(model.weight, other.weight)
     assert torch.equal(model.bias, other.bias)
+
+
+def test_averaged_weights_are_of_every_weight_or_of_none_and_only_lent(training: TrainingSection) -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(3, 2)
+    optimizer = build_optimizer(model, training)
+    assert averaged_weights(optimizer, training) is None
+    steps(model, optimizer, 3, training)
+    averaged, last = averaged_weights(optimizer, training), copy.deepcopy(model.state_dict())
+    with lent(averaged):
+        if averaged is not None:
+            assert set(averaged) == set(model.parameters())
+            assert all(torch.equal(weight, mean) for weight, mean in averaged.items())
+    assert all(torch.equal(weight, last[name]) for name, weight in model.state_dict().items())
 
 
 def learn(model: Seq2Seq, optimizer: Optimizer, training: TrainingSection, first: int, last: int) -> None:
@@ -84,9 +112,7 @@ def learn(model: Seq2Seq, optimizer: Optimizer, training: TrainingSection, first
     for step in range(first, last + 1):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate_at(step, training)
-        optimizer.zero_grad(set_to_none=True)
-        loss_sum(model(BATCH), BATCH.reply_ids_BT[~BATCH.reply_is_pad_BT]).backward()
-        optimizer.step()
+        step_of(optimizer, training, lambda: loss_sum(model(BATCH), BATCH.reply_ids_BT[~BATCH.reply_is_pad_BT]))
 
 
 @pytest.mark.parametrize("model", ["gru_attention", "transformer"])

@@ -153,7 +153,7 @@ def test_an_address_is_read_and_hashed_where_it_stands(tmp_path: Path) -> None:
         f"file://{file}",
         f"file://{tmp_path}/talk.zip!talk",
     ]
-    expected = {"reader": "plain_text", "file": f"file://{file}", "sha256": sha256_of(file)}
+    expected = {"corpus": 0, "reader": "plain_text", "file": f"file://{file}", "sha256": sha256_of(file)}
     assert fingerprints([settings]) == [expected]
 
 

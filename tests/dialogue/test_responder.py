@@ -20,7 +20,7 @@ from rejoinder.engine import EngineFull, Finish
 from rejoinder.errors import EngineError
 from rejoinder.models import Seq2Seq, State
 from rejoinder.recipe import Recipe
-from rejoinder.text import END_ID, Tokenizer, context_ids, exchanges
+from rejoinder.text import END_ID, Tokenizer, context_ids, exchanges_of
 
 MAX_CONTEXT, MAX_REPLY = 48, 20  # the small recipe's
 
@@ -89,7 +89,7 @@ def test_a_context_is_what_was_learnt_from(responder_that_says: MakeResponder, t
         [Turn("ann", " a  b"), Turn("bob", ""), Turn("bob", "c\n"), Turn("ann", "d")],
     )
     conversation = Conversation("id", (*turns, Turn("bob", "reply")))
-    *_, last = exchanges(conversation, tokenizer, responder.trained.recipe.text)
+    *_, last = exchanges_of([conversation], tokenizer, responder.trained.recipe.text)
     assert responder.context(turns, "bob") == last.context_ids
     cleaned = [tokenizer.to_ids(text) for text in ("a b", "c", "d")]
     text = responder.trained.recipe.text

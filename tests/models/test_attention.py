@@ -70,3 +70,12 @@ def test_multi_head_is_torchs_own() -> None:
     expected_BTD, expected_BTS = theirs(outputs_BTD, memory_BSD, memory_BSD, key_padding_mask=IS_PAD_BS)
     torch.testing.assert_close(weights(ours, outputs_BTD, memory_BSD).mean(1), expected_BTS)
     torch.testing.assert_close(ours.read(outputs_BTD, *ours.keys_and_values(memory_BSD), IS_PAD_BS), expected_BTD)
+
+
+@pytest.mark.parametrize("kind", ATTENTIONS)
+def test_dropout_leaves_out_places_while_training(kind: str) -> None:
+    torch.manual_seed(0)
+    attention = ATTENTIONS[kind](8, 8, 2, dropout=0.999)
+    outputs_BTD, (keys, values) = torch.randn(3, 4, 8), attention.keys_and_values(torch.randn(3, 5, 8))
+    assert not attention.train().read(outputs_BTD, keys, values, IS_PAD_BS).any()
+    assert attention.eval().read(outputs_BTD, keys, values, IS_PAD_BS).all()

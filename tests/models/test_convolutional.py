@@ -65,6 +65,26 @@ def test_activations_neither_grow_nor_vanish_through_many_layers(layers: int) ->
     assert 0.2 < logits_NV.std().item() < 2  # 1, less what a mean over the context takes away
 
 
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu", "prelu", "gelu", "silu", "tanh"])
+def test_every_nonlinearity_steps_as_it_learns_and_keeps_activations_in_bounds(
+    activation: str, build_small: BuildSmall, assert_steps_are_forward: Callable[..., None]
+) -> None:
+    assert_steps_are_forward(build_small("convolutional", activation=activation), CONTEXTS)
+    torch.manual_seed(0)
+    settings = Settings(width=64, num_encoder_layers=12, num_decoder_layers=12, activation=activation)
+    ids = torch.randint(16, 200, (2, 8, 30))
+    logits_NV = build(settings, 200, 40, 30)(collate(ids[0].tolist(), ids[1].tolist()))
+    assert 0.1 < logits_NV.std().item() < 3
+
+
+def test_a_gate_costs_a_convolution_twice_the_weights() -> None:
+    gated, relu = (
+        build(Settings(width=16, activation=name), 40, 12, 8).get_parameter("encoder_layers.0.kernel.direction")
+        for name in ("glu", "relu")
+    )
+    assert (gated.shape, relu.shape) == ((32, 48), (16, 48))
+
+
 def test_weight_normalisation_keeps_directions_apart_from_lengths(build_small: BuildSmall) -> None:
     model = build_small("convolutional")
     contexts, replies = [[20, 21, 22]], [[23, 24, END_ID]]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import math
+
 import torch
+from safetensors.torch import load, save
 from torch import nn
 
-from rejoinder.models.layers import attention_weights, fill_up, initialise_recurrent, read_packed, rotate, rotations
+from rejoinder.models.layers import attention_weights, fill_up, output_layer, rotate, rotations, sinusoids
 
 
 def test_a_tensor_is_filled_up_at_its_end() -> None:
@@ -30,35 +32,38 @@ def test_turning_keeps_lengths_and_the_first_position_is_not_turned() -> None:
     assert torch.equal(turned_TK[0], heads_TK[0])
 
 
-def test_a_recurrent_cell_starts_with_orthogonal_gates_that_remember() -> None:
-    cell = nn.GRU(6, 4, bidirectional=True)
-    initialise_recurrent(cell)
-    for gate in cell.weight_hh_l0_reverse.chunk(3):
-        torch.testing.assert_close(gate @ gate.T, torch.eye(4), atol=1e-5, rtol=0)
-    assert cell.bias_ih_l0.tolist() == [0] * 4 + [1] * 4 + [0] * 4  # reset, update, new
-    assert not cell.bias_hh_l0.any()
-
-
-def test_an_lstm_starts_with_open_forget_gates() -> None:
-    cell = nn.LSTM(6, 4)
-    initialise_recurrent(cell)
-    assert cell.bias_ih_l0.tolist() == [0] * 4 + [1] * 4 + [0] * 8  # input, forget, cell, output
-
-
 def test_weights_of_a_row_that_is_all_padding_are_finite() -> None:
     weights_BS = attention_weights(torch.randn(2, 3), torch.tensor([[True] * 3, [False, False, True]]))
     assert weights_BS.isfinite().all()
     assert weights_BS[1, 2] == 0
 
 
-@pytest.mark.parametrize("cell", [nn.RNN, nn.GRU, nn.LSTM])
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_a_row_is_read_up_to_its_length(cell: type[nn.RNNBase], bidirectional: bool) -> None:
+def test_sinusoids_are_the_papers_at_unit_variance() -> None:
+    waves_PD = sinusoids(30, 8) / 2**0.5
+    for place in (0, 1, 7, 29):
+        angles = [place / 10_000 ** (2 * i / 8) for i in range(4)]
+        expected = [math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles]
+        torch.testing.assert_close(waves_PD[place], torch.tensor(expected), atol=1e-5, rtol=0)
+    assert sinusoids(30, 7).shape == (30, 7)
+
+
+def test_a_tied_output_layer_is_the_embedding_and_saved_with_it_once() -> None:
+    model, other = (nn.ModuleDict({"embedding": nn.Embedding(7, 4)}) for _ in range(2))
+    for made in (model, other):
+        made["output"] = output_layer(made["embedding"])
+    assert model["output"].weight is model["embedding"].weight
+    nn.init.ones_(model["output"].bias)
+    assert set(model.state_dict()) == {"embedding.weight", "output.bias"}
+    other.load_state_dict(load(save(model.state_dict())))
+    assert other["output"].weight is other["embedding"].weight
+    hidden_ND = torch.randn(5, 4)
+    assert torch.equal(other["output"](hidden_ND), model["output"](hidden_ND))
+
+
+def test_an_untied_output_layer_has_a_matrix_of_its_own() -> None:
     torch.manual_seed(0)
-    reader, inputs_BSD = cell(3, 4, 2, batch_first=True, bidirectional=bidirectional), torch.randn(2, 5, 3)
-    outputs_BSD, last_BD = read_packed(reader, inputs_BSD, torch.tensor([2, 5]))
-    (alone_1SD, _), width = reader(inputs_BSD[:1, :2]), 4
-    torch.testing.assert_close(outputs_BSD[0, :2], alone_1SD[0])
-    assert not outputs_BSD[0, 2:].any()
-    torch.testing.assert_close(last_BD[0, :width], alone_1SD[0, -1, :width])
-    torch.testing.assert_close(last_BD[0, width:], alone_1SD[0, 0, width:])  # backwards, the first token is read last
+    embedding = nn.Embedding(500, 64)
+    layer = output_layer(embedding, tied=False)
+    assert set(layer.state_dict()) == {"weight", "bias"}
+    assert layer.weight.shape == embedding.weight.shape
+    assert 0.12 < layer.weight.std().item() < 0.13  # 1 / sqrt(64), for unit logits

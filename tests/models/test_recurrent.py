@@ -80,11 +80,61 @@ def test_input_feeding_feeds_what_was_attended_to(build_small: BuildSmall) -> No
         ),
         ({"attention": "none", "input_feeding": True}, "nothing to feed with attention = none; try general"),
         ({"cell": "sru"}, "'rnn', 'gru' or 'lstm'"),
+        ({"activation": "relu"}, "activation = relu is for cell = rnn, not lstm; leave it at tanh"),
+        ({"attention": "none", "attention_dropout": 0.1}, "nothing to drop with attention = none; try general"),
+        ({"variational_dropout": True, "input_feeding": True}, "needs all tokens at once, .* give up either"),
     ],
 )
 def test_what_does_not_fit_is_refused(settings: dict[str, object], complaint: str) -> None:
     with pytest.raises(ValidationError, match=complaint):
         Settings(**settings)
+
+
+@pytest.mark.parametrize(("input_feeding", "calls"), [(False, 1), (True, 8)])
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_a_reply_is_learnt_from_in_one_call_unless_steps_feed_each_other(
+    cell: str, input_feeding: bool, calls: int, build_small: BuildSmall, logits_of: Callable[..., object]
+) -> None:
+    model = build_small("recurrent", cell=cell, input_feeding=input_feeding)
+    made: list[object] = []
+    model.get_submodule("decoder").register_forward_hook(lambda *_: made.append(None))
+    logits_of(model, CONTEXTS)  # the longest reply has 8 tokens
+    assert len(made) == calls
+
+
+def test_a_plain_cell_of_relu_steps_as_it_learns_and_is_another_than_tanh(
+    build_small: BuildSmall, logits_of: Callable[..., list[torch.Tensor]], assert_steps_are_forward: Check
+) -> None:
+    relu, tanh = (build_small("recurrent", cell="rnn", activation=activation) for activation in ("relu", "tanh"))
+    assert_steps_are_forward(relu, CONTEXTS)
+    assert (logits_of(relu, CONTEXTS)[0] - logits_of(tanh, CONTEXTS)[0]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("name", ["recurrent", "gru_attention", "hierarchical"])
+def test_variational_dropout_is_one_mask_a_row_wherever_tokens_are_dropped(name: str, build_small: BuildSmall) -> None:
+    layers = {"num_encoder_layers": 2, "num_decoder_layers": 2}
+    model = build_small(name, dropout=0.5, variational_dropout=True, **layers).train()
+    for part in ("embedding_dropout", "dropout", "decoder.dropout"):
+        seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+        hook = model.get_submodule(part).register_forward_hook(
+            lambda _module, inputs, output, seen=seen: seen.append((inputs[0], output))
+        )
+        model(collate(CONTEXTS[1:2], [[20, 21, 22, 23, 2]]))
+        hook.remove()
+        assert seen, part
+        for before_BTD, after_BTD in seen:
+            assert torch.equal(after_BTD == 0, (after_BTD == 0)[:, :1].expand_as(after_BTD)), part
+            assert (after_BTD != before_BTD).any(), part
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
+def test_layers_with_variational_dropout_step_as_they_learn(
+    cell: str, build_small: BuildSmall, assert_steps_are_forward: Check
+) -> None:
+    layers = {"num_encoder_layers": 2, "num_decoder_layers": 3}
+    assert_steps_are_forward(
+        build_small("recurrent", cell=cell, variational_dropout=True, dropout=0.5, **layers), CONTEXTS
+    )
 
 
 def test_an_odd_width_is_fine_in_one_direction() -> None:

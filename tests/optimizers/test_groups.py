@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rejoinder import catalog
-from rejoinder.optimizers import build_optimizer
+from rejoinder.optimizers import build_optimizer, needs_closure
 from rejoinder.optimizers.groups import decay_groups
 from rejoinder.recipe import TrainingSection
 
@@ -34,7 +34,7 @@ def after_a_step_without_gradients(optimizer: str, **settings: Any) -> dict[str,
     made = build_optimizer(model, training)
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
-    made.step()
+    made.step(lambda: torch.zeros(())) if needs_closure(training) else made.step()
     after = {name: weight.detach().flatten()[0].item() for name, weight in model.named_parameters()}
     return {name: value for name, value in after.items() if value != 1}
 

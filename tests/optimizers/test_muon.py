@@ -72,3 +72,12 @@ def test_it_follows_a_rate_that_is_set_after_its_state_was_restored() -> None:
     optimizer.step()
     for name, weight in model.state_dict().items():
         assert torch.equal(weight, before[name]), name
+
+
+def test_an_output_layer_of_its_own_is_not_hidden() -> None:
+    model = model_with_gradients()
+    model.output = nn.Linear(6, 4)
+    optimizer = build_optimizer(model, TrainingSection(optimizer="muon", learning_rate=RATE))
+    hidden, rest, _ = (list(map(id, group["params"])) for group in optimizer.param_groups)
+    assert hidden == [id(model.linear.weight)]
+    assert id(model.output.weight) in rest

@@ -52,7 +52,9 @@ def test_every_setting_of_a_plugin_is_documented(settings: type[BaseModel]) -> N
 
 def test_every_setting_is_explained_with_its_value(recipe: Recipe) -> None:
     lines = explain(recipe).splitlines()
-    plugin_names = ("model.name", "data.corpora.0.name", "training.schedule.name", "training.optimizer.name")
+    plugin_names = (
+        "model.name", "data.corpora.0.name", "text.tokenizer.name", "training.schedule.name", "training.optimizer.name",
+    )  # fmt: skip
     for path in settings_of(recipe.model_dump(mode="json")):
         if path not in plugin_names:
             assert any(line.startswith(f"  {path} = ") for line in lines), path

@@ -71,7 +71,18 @@ def test_a_wrong_value_is_named_with_its_path_and_limits(make_recipe: MakeRecipe
         (["serving.min_replicas=3"], "serving.min_replicas = 3 is above serving.max_replicas = 2; raise "),
         (["serving.max_reply_tokens=21"], "serving.max_reply_tokens = 21: the model learns replies of up to "),
         (["decoding.min_reply_tokens=20"], "decoding.min_reply_tokens = 20 must be below text.max_reply_tokens = 20"),
-        (["storage.uri=s3://bucket/x"], "storage.uri = s3://bucket/x: only directories are supported yet"),
+        (
+            ["storage.uri=s3://bucket/x"],
+            "storage.uri = s3://bucket/x: the default MLflow store is a file and cannot",
+        ),
+        (
+            ["storage.uri=s3://key:secret@bucket/x"],
+            "storage.uri = s3://…@bucket/x: credentials do not belong in",
+        ),
+        (
+            ["storage.uri=ftp://host/x"],
+            "storage.uri = ftp://host/x: ftp:// is not known; give a directory, s3://",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other_are_both_named(

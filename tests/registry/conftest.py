@@ -12,6 +12,7 @@ from rejoinder.evaluation import Evaluation
 from rejoinder.recipe import Recipe, override, validate
 from rejoinder.registry.connection import open_client
 from rejoinder.shards import Prepared, read_manifest
+from rejoinder.storage import Folder
 from rejoinder.training import TrainedRun
 
 
@@ -52,7 +53,7 @@ def make_run(recipe: Recipe, make_checkpoint: Callable[..., Path]) -> Callable[[
 @pytest.fixture
 def prepared(prepared_set: Path) -> Prepared:
     """The prepared set that the runs learnt from."""
-    return Prepared(prepared_set, read_manifest(prepared_set), reused=True)
+    return Prepared(Folder(prepared_set), read_manifest(prepared_set), reused=True)
 
 
 @pytest.fixture

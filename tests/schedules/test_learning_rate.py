@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rejoinder import catalog
 from rejoinder.recipe import TrainingSection
-from rejoinder.schedules import learning_rate_at
+from rejoinder.schedules import learning_rate_at, uses_validation
 
 
 def rates(**changes: object) -> list[float]:
@@ -17,7 +21,14 @@ def rates(**changes: object) -> list[float]:
     return [learning_rate_at(step, settings) for step in range(1, 101)]
 
 
-@pytest.mark.parametrize("schedule", catalog.names("rejoinder.schedules"))
+WITH_WARMUP = [
+    name
+    for name in catalog.names("rejoinder.schedules")
+    if not hasattr(catalog.pick("rejoinder.schedules", name), "COVERS_WARMUP")
+]
+
+
+@pytest.mark.parametrize("schedule", WITH_WARMUP)
 def test_the_warm_up_is_a_straight_line_to_the_peak(schedule: str) -> None:
     assert rates(schedule=schedule)[:10] == pytest.approx([0.5 * step / 10 for step in range(1, 11)])
 
@@ -82,3 +93,62 @@ def test_polynomial_is_a_power_of_what_is_left() -> None:
 
 def test_polynomial_of_power_one_is_linear() -> None:
     assert rates(schedule={"name": "polynomial", "power": 1}) == pytest.approx(rates(schedule="linear"))
+
+
+@pytest.mark.parametrize(("shape", "theirs"), [("cosine", "cos"), ("linear", "linear")])
+def test_one_cycle_is_torchs_own_whatever_the_warm_up(shape: str, theirs: str) -> None:
+    """Theirs are 101 rates, ours before the first of 100 steps and after each; the peak is after 30."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.5)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 0.5, total_steps=101, pct_start=31 / 101, div_factor=25, final_div_factor=1e4,
+        anneal_strategy=theirs, cycle_momentum=False,
+    )  # fmt: skip
+    expected = []
+    for _ in range(100):
+        optimizer.step()
+        cycle.step()
+        expected.append(cycle.get_last_lr()[0])
+    schedule = {"name": "one_cycle", "shape": shape}
+    assert rates(schedule=schedule) == pytest.approx(expected)
+    assert rates(schedule=schedule, warmup_steps=0) == rates(schedule=schedule)
+
+
+PLATEAU = st.fixed_dictionaries(
+    {
+        "patience": st.integers(0, 3),
+        "min_improvement": st.sampled_from([0.0, 0.001, 0.2]),
+        "drop_factor": st.sampled_from([0.1, 0.5]),
+        "cooldown": st.integers(0, 3),
+        "final_fraction": st.sampled_from([0.0, 0.01, 0.3]),
+    }
+)
+
+
+@given(PLATEAU, st.lists(st.sampled_from([0.5, 1.0, 1.5, 2.0, 2.001, float("nan")]), max_size=25))
+def test_plateau_is_torchs_own_at_every_validation(settings: dict[str, Any], losses: list[float]) -> None:
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.5)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(
+        optimizer, factor=settings["drop_factor"], patience=settings["patience"],
+        threshold=settings["min_improvement"], cooldown=settings["cooldown"], min_lr=0.5 * settings["final_fraction"],
+        eps=0.0,
+    )  # fmt: skip
+    training = TrainingSection(
+        num_steps=100, warmup_steps=10, learning_rate=0.5, schedule={"name": "plateau", **settings}
+    )
+    assert uses_validation(training)
+    for number, loss in enumerate(losses, 1):
+        theirs.step(loss)
+        assert learning_rate_at(50, training, losses[:number]) == pytest.approx(optimizer.param_groups[0]["lr"])
+
+
+def test_plateau_waits_for_validations_and_a_warm_up_is_not_lowered() -> None:
+    training = TrainingSection(num_steps=100, warmup_steps=10, learning_rate=0.5, schedule="plateau")
+    assert learning_rate_at(100, training) == 0.5
+    assert learning_rate_at(100, training, [2.0] * 4) == 0.25
+    assert learning_rate_at(5, training, [2.0] * 4) == 0.25  # half of the way up
+
+
+def test_other_schedules_do_not_read_validations() -> None:
+    settings = TrainingSection(schedule="cosine")
+    assert not uses_validation(settings)
+    assert learning_rate_at(500, settings, [1.0, 2.0]) == learning_rate_at(500, settings)

@@ -86,6 +86,20 @@ def test_max_tokens_above_what_the_model_writes_is_kept_as_a_limit(client: TestC
     assert answer.json()["usage"]["completion_tokens"] <= 20
 
 
+def test_what_the_model_was_trained_to_be_asked_for_can_be_asked_for(make_replica: Callable[..., ChatReplica]) -> None:
+    replica = make_replica("text.control_tokens=[system, emotion, persona]")
+    client, submitted = TestClient(create_api(lambda: replica)), []
+    submit = replica.responder.engine.submit
+    replica.responder.engine.submit = lambda *args: submitted.append(args[0]) or submit(*args)  # type: ignore
+    asked = {
+        "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}],
+        "control": {"emotion": "joy", "persona": ["tea", "cats"]},
+    }
+    assert client.post("/v1/chat/completions", json=HELLO | asked).status_code == 200
+    shown = replica.responder.trained.tokenizer.with_markers(submitted[0])
+    assert shown == "<system> Be kind. <persona> tea <persona> cats <emotion> joy <other> Hi"
+
+
 def test_models_and_health(client: TestClient) -> None:
     assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["chat", "chat@3"]
     assert client.get("/healthz").json() == {"status": "alive"}
@@ -114,6 +128,12 @@ def test_one_version_can_be_asked_for_by_number(client: TestClient) -> None:
         ({"presence_penalty": 2.1}, 400, "presence_penalty"),
         ({"frequency_penalty": -2.1}, 400, "frequency_penalty"),
         ({"no_repeat_ngram_tokens": -1}, 400, "no_repeat_ngram_tokens"),
+        ({"control": {"mood": "joy"}}, 400, "control.mood"),
+        (
+            {"control": {"emotion": "joy"}},
+            400,
+            "emotion: the model was not trained to be asked for this; there are: none",
+        ),
         ({"top_k": 10**30}, 400, "top_k"),
         ({"no_repeat_ngram_tokens": 10**30}, 400, "no_repeat_ngram_tokens"),
     ],

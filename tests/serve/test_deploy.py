@@ -17,6 +17,7 @@ from rejoinder.evaluation import Evaluation
 from rejoinder.recipe import Recipe, override, validate
 from rejoinder.registry import Registry, tracked_run
 from rejoinder.shards import Prepared, read_manifest
+from rejoinder.storage import Folder
 from rejoinder.training import TrainedRun
 from serve import Deployed, deploy
 
@@ -39,7 +40,7 @@ def register(recipe: Recipe, make_checkpoint: Callable[..., Path], prepared_set:
     def make(seed: int) -> int:
         checkpoint = make_checkpoint(seed, recipe)
         run = TrainedRun(f"run-{seed}", checkpoint.parent, checkpoint, {}, reused=False)
-        prepared = Prepared(prepared_set, read_manifest(prepared_set), reused=True)
+        prepared = Prepared(Folder(prepared_set), read_manifest(prepared_set), reused=True)
         with tracked_run(recipe, prepared, run.name) as tracker:
             version = Registry(recipe).register(run, tracker.run_id, Evaluation("test", 1, {"test_loss": 1.0}, []))
         return Registry(recipe).promote(version.number).number

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rejoinder.batches import plan_epoch
 from rejoinder.errors import ShardError
 from rejoinder.shards import ShardSet
 from rejoinder.text import Exchange, Tokenizer
@@ -53,19 +54,64 @@ def test_a_split_may_be_empty(three_shards: Path) -> None:
     assert len(empty) == len(empty.context_lengths) == len(empty.reply_lengths) == 0
 
 
-def test_rows_are_views_into_the_file_not_copies(three_shards: Path) -> None:
-    contexts, _ = ShardSet(three_shards, "train").rows(np.array([3]))
-    assert contexts[0].base is not None
-    assert not contexts[0].flags.writeable
+def test_rows_may_not_be_written_to(three_shards: Path) -> None:
+    contexts, replies = ShardSet(three_shards, "train").rows(np.array([3, 7]))
+    assert not any(ids.flags.writeable for ids in (*contexts, *replies))
+
+
+def test_a_shard_is_opened_when_a_row_of_it_is_read(three_shards: Path) -> None:
+    shard_set = ShardSet(three_shards, "train")
+    assert int(shard_set.context_lengths.sum()) > 0
+    assert shard_set.num_open_shards == 0
+    shard_set.rows(np.array([0, 4]))
+    assert shard_set.num_open_shards == 1
+    shard_set.conversation_id(8)
+    shard_set.rows(np.array([2, 7]))
+    assert shard_set.num_open_shards == 2
+
+
+def test_seeking_to_any_place_of_any_epoch_opens_the_shards_of_one_batch(
+    write_set: Callable[..., Path], tmp_path: Path
+) -> None:
+    """What takes time does not depend on the place, nor on the number of shards."""
+    many = write_set(tmp_path / "many", {"train": [[row] for row in ROWS * 12], "valid": [], "test": []})
+    for epoch, place in ((0, 0.0), (3, 0.5), (1000, 0.99)):
+        shard_set = ShardSet(many, "train")
+        plan = plan_epoch(shard_set, 64, 0, epoch)
+        batch = plan[int(len(plan) * place)]
+        assert shard_set.num_open_shards == 0
+        shard_set.rows(batch.rows)
+        assert shard_set.num_open_shards == len(batch.rows) < 20
 
 
 def test_the_tokenizer_travels_with_the_set(three_shards: Path, tokenizer: Tokenizer) -> None:
     assert ShardSet(three_shards, "train").tokenizer().sha256 == tokenizer.sha256
 
 
-def test_a_shard_that_is_none_is_named(three_shards: Path) -> None:
+def test_a_shard_that_is_none_is_named_when_it_is_read(three_shards: Path) -> None:
     """The size is right, so that only opening it shows."""
     file = three_shards / "train-00001.arrow"
     file.write_bytes(bytes(file.stat().st_size))
+    shard_set = ShardSet(three_shards, "train")
+    assert len(shard_set.rows(np.array([0, 8])).reply_ids) == 2
     with pytest.raises(ShardError, match=rf"^{file}: not a whole shard .*run jobs/prepare\.py"):
-        ShardSet(three_shards, "train")
+        shard_set.rows(np.array([0, 5]))
+
+
+def test_a_shard_that_went_or_was_cut_after_opening_is_named(three_shards: Path) -> None:
+    shard_set = ShardSet(three_shards, "train")
+    gone, cut = three_shards / "train-00000.arrow", three_shards / "train-00002.arrow"
+    gone.unlink()
+    cut.write_bytes(cut.read_bytes()[:-40])
+    with pytest.raises(ShardError, match=rf"^{gone}: missing"):
+        shard_set.rows(np.array([0]))
+    with pytest.raises(ShardError, match=rf"^{cut}: "):
+        shard_set.rows(np.array([8]))
+
+
+def test_another_shard_in_a_shards_place_is_named(three_shards: Path) -> None:
+    shard_set = ShardSet(three_shards, "train")
+    file = three_shards / "train-00001.arrow"
+    file.write_bytes((three_shards / "train-00000.arrow").read_bytes())
+    with pytest.raises(ShardError, match=rf"^{file}: 5 rows in [\d,]+ bytes, the manifest says 1 in"):
+        shard_set.rows(np.array([5]))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from itertools import chain
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rejoinder.corpora import Conversation, Turn
 from rejoinder.recipe import TextSection
-from rejoinder.text import END_ID, Exchange, Tokenizer, context_ids, exchanges
+from rejoinder.text import END_ID, Exchange, Tokenizer, Turns, context_ids, exchanges, exchanges_of, offsets_of
 from rejoinder.text.tokenizer import OTHER_ID, SELF_ID
 
 A, B, C = [20], [30, 31], [40, 41, 42]  # the ids of three turns
@@ -23,7 +24,9 @@ def settings(**changes: int) -> TextSection:
 
 def made(tokenizer: Tokenizer, *turns: tuple[str, str], **changes: Any) -> list[Exchange]:
     conversation = Conversation("id", tuple(Turn(speaker, text) for speaker, text in turns))
-    return list(exchanges(conversation, tokenizer, settings(max_context_tokens=64, max_reply_tokens=40, **changes)))
+    return list(
+        exchanges_of([conversation], tokenizer, settings(max_context_tokens=64, max_reply_tokens=40, **changes))
+    )
 
 
 def test_each_turn_but_the_first_is_a_reply_to_those_before_it(tokenizer: Tokenizer) -> None:
@@ -96,10 +99,69 @@ def test_a_reply_that_is_too_long_is_cut_and_has_no_end(tokenizer: Tokenizer) ->
     assert len(ids) == 6  # a token for each letter
     for longest, reply, num_bytes in ((7, [*ids, END_ID], 6), (6, ids, 6), (4, ids[:4], 4)):
         conversation = Conversation("id", (Turn("a", "x"), Turn("b", "Qvxjzw")))
-        (exchange,) = exchanges(conversation, tokenizer, settings(max_reply_tokens=longest))
+        (exchange,) = exchanges_of([conversation], tokenizer, settings(max_reply_tokens=longest))
         assert (exchange.reply_ids, exchange.reply_num_bytes) == (reply, num_bytes)
 
 
 def test_bytes_are_those_of_utf8(tokenizer: Tokenizer) -> None:
     (exchange,) = made(tokenizer, ("a", "x"), ("b", "né 🙂"))
     assert exchange.reply_num_bytes == len("né 🙂".encode()) == 8
+
+
+def one_by_one(conversations: Any, settings: TextSection) -> list[Exchange]:
+    """Exchanges as a loop would make them; of each turn (speaker, ids, is skipped, prefix)."""
+    found = []
+    for turns in conversations:
+        for number in range(1, len(turns)):
+            replier, reply, is_skipped, prefix = turns[number]
+            if is_skipped:
+                continue
+            prefix = prefix[: settings.max_context_tokens // 2]
+            context: list[int] = []
+            for speaker, ids, _, _ in reversed(turns[max(0, number - settings.max_context_turns) : number]):
+                turn = [SELF_ID if speaker == replier else OTHER_ID, *ids]
+                room = settings.max_context_tokens - len(prefix) - len(context)
+                if len(turn) > room:
+                    if not context:
+                        context = [turn[0], *turn[1:][-(room - 1) :]]
+                    break
+                context = turn + context
+            learnt = reply[: settings.max_reply_tokens]
+            end = [END_ID] if len(reply) < settings.max_reply_tokens else []
+            found.append(Exchange([*prefix, *context], [*learnt, *end], sum(NUM_BYTES[id] for id in learnt)))
+    return found
+
+
+NUM_BYTES = np.arange(40) % 5
+TURNS = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.lists(st.integers(20, 39), min_size=1, max_size=14),
+        st.booleans(),
+        st.lists(st.integers(5, 8), max_size=9),
+    ),
+    max_size=7,
+)
+
+
+@given(
+    conversations=st.lists(TURNS, max_size=5),
+    longest=st.integers(8, 24),
+    most=st.integers(1, 5),
+    longest_reply=st.integers(4, 15),
+)
+def test_many_conversations_at_once_are_what_a_loop_over_their_turns_makes(
+    conversations: Any, longest: int, most: int, longest_reply: int
+) -> None:
+    said = [turn for turns in conversations for turn in turns]
+    turns = Turns(
+        np.array([id for _, ids, _, _ in said for id in ids], np.int32),
+        offsets_of([len(ids) for _, ids, _, _ in said]),
+        offsets_of([len(turns) for turns in conversations]),
+        np.array([speaker for speaker, _, _, _ in said], np.int16),
+        np.array([is_skipped for _, _, is_skipped, _ in said], np.bool_),
+        np.array([id for _, _, _, prefix in said for id in prefix], np.int32),
+        offsets_of([len(prefix) for _, _, _, prefix in said]),
+    )
+    chosen = settings(max_context_tokens=longest, max_context_turns=most, max_reply_tokens=longest_reply)
+    assert list(exchanges(turns, chosen, NUM_BYTES)) == one_by_one(conversations, chosen)

@@ -11,8 +11,19 @@ from hypothesis import strategies as st
 
 from rejoinder.corpora import made_up
 from rejoinder.errors import StorageError, TextError
-from rejoinder.text import END_ID, NUM_CONTROL_IDS, PAD_ID, TextStream, Tokenizer, clean, train_tokenizer
-from rejoinder.text.tokenizer import CONTROL_TOKENS
+from rejoinder.text import (
+    END_ID,
+    NUM_CONTROL_IDS,
+    PAD_ID,
+    PERSONA_ID,
+    SELF_ID,
+    TextStream,
+    Tokenizer,
+    clean,
+    train_tokenizer,
+)
+from rejoinder.text.tokenizer import CONTROL_TOKENS, FORMAT
+from rejoinder.text.tokenizers import byte_bpe
 
 SAMPLES = [
     "",
@@ -28,7 +39,8 @@ SAMPLES = [
 
 def trained(vocabulary_size: int = 320, seed: int = 0) -> Tokenizer:
     talk = made_up.read(made_up.Settings(num_conversations=40, seed=seed))
-    return train_tokenizer((turn.text for conversation in talk for turn in conversation.turns), vocabulary_size)
+    texts = ([turn.text for turn in conversation.turns] for conversation in talk)
+    return train_tokenizer(byte_bpe.Settings(), texts, vocabulary_size)
 
 
 @pytest.mark.parametrize("text", SAMPLES)
@@ -80,12 +92,12 @@ def test_the_same_texts_give_the_same_tokenizer_to_the_byte() -> None:
 
 
 def test_when_nothing_is_left_to_merge_it_stays_smaller() -> None:
-    assert train_tokenizer(iter(["ab"]), 1000).num_ids == NUM_CONTROL_IDS + 256
+    assert train_tokenizer(byte_bpe.Settings(), iter([["ab"]]), 1000).num_ids == NUM_CONTROL_IDS + 256
 
 
 def test_without_text_there_is_no_tokenizer() -> None:
     with pytest.raises(TextError, match="the training split is empty"):
-        train_tokenizer(iter([]), 320)
+        train_tokenizer(byte_bpe.Settings(), iter([[]]), 320)
 
 
 def test_a_saved_tokenizer_is_the_same_when_it_is_read(tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -109,9 +121,23 @@ def test_a_file_that_is_no_tokenizer_is_named(tmp_path: Path, content: bytes) ->
 
 
 def test_another_format_is_refused_not_guessed_at(tokenizer: Tokenizer) -> None:
-    newer = json.dumps(json.loads(tokenizer.to_json()) | {"format": 2})
-    with pytest.raises(TextError, match=r"^t\.json: tokenizer format 2, this version reads 1"):
+    newer = json.dumps(json.loads(tokenizer.to_json()) | {"format": FORMAT + 1})
+    with pytest.raises(TextError, match=r"^t\.json: tokenizer format 3, this version reads 1 and 2"):
         Tokenizer.from_json(newer, "t.json")
+
+
+def test_the_first_format_is_read_and_stays_what_its_hash_says(tokenizer: Tokenizer) -> None:
+    names = ["<pad>", "<start>", "<end>", "<self>", "<other>"]
+    old = json.loads(tokenizer.to_json()) | {"format": 1, "control_tokens": names}
+    text = json.dumps(old, ensure_ascii=False)
+    again = Tokenizer.from_json(text)
+    assert again.to_json() == text
+    assert again.many_to_ids(SAMPLES) == tokenizer.many_to_ids(SAMPLES)
+
+
+def test_control_tokens_are_shown_by_name(tokenizer: Tokenizer) -> None:
+    ids = [PERSONA_ID, *tokenizer.to_ids("a cook"), SELF_ID, *tokenizer.to_ids("hi"), NUM_CONTROL_IDS - 1]
+    assert tokenizer.with_markers(ids) == "<persona> a cook <self> hi <15>"
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

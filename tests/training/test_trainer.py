@@ -16,7 +16,7 @@ from rejoinder import checkpoints
 from rejoinder.errors import ClusterError, StorageError, TrainingError
 from rejoinder.recipe import Recipe
 from rejoinder.shards import Prepared, read_manifest
-from rejoinder.storage import Storage, locked
+from rejoinder.storage import Folder, Storage, locked
 from rejoinder.training import NoTracker, run_fingerprint, train, trainer
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -26,7 +26,7 @@ MakeRecipe = Callable[..., Recipe]
 @pytest.fixture
 def prepared(prepared_set: Path) -> Prepared:
     """The set that every training here learns from."""
-    return Prepared(prepared_set, read_manifest(prepared_set), reused=True)
+    return Prepared(Folder(prepared_set), read_manifest(prepared_set), reused=True)
 
 
 class KillsItsWorker(NoTracker):
@@ -79,7 +79,7 @@ def test_a_cluster_that_others_use_is_not_waited_for_without_end(
 
 def test_a_run_that_another_process_trains_is_left_alone(make_recipe: MakeRecipe, prepared: Prepared) -> None:
     recipe = make_recipe()
-    directory = Storage(recipe).run(run_fingerprint(recipe, prepared))
+    directory = Storage(recipe).run(run_fingerprint(recipe, prepared)).directory
     with (
         locked(directory, "this training run"),
         pytest.raises(StorageError, match=rf"already being done by process {os.getpid()}"),

@@ -10,6 +10,7 @@ import pytest
 from rejoinder.errors import ClusterError, RecipeError, TuningError
 from rejoinder.recipe import Recipe, load_recipe
 from rejoinder.shards import Prepared, read_manifest
+from rejoinder.storage import Folder
 from tuning import search, tune_stage
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -19,7 +20,7 @@ MakeRecipe = Callable[..., Recipe]
 @pytest.fixture
 def prepared(prepared_set: Path) -> Prepared:
     """The set that every trial learns from."""
-    return Prepared(prepared_set, read_manifest(prepared_set), reused=True)
+    return Prepared(Folder(prepared_set), read_manifest(prepared_set), reused=True)
 
 
 @pytest.mark.slow

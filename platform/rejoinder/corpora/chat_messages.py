@@ -11,18 +11,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from rejoinder.corpora.base import BrokenRecord, Conversation, Turn
-from rejoinder.corpora.files import files_of
-from rejoinder.corpora.identity import Ids, content_id
-from rejoinder.corpora.lines import lines
-from rejoinder.recipe import PluginSettings
+from rejoinder.corpora.base import BrokenRecord, Conversation, CorpusSettings, Piece, Turn, asked_for
+from rejoinder.corpora.files import Source, cut, files_of, sources
+from rejoinder.corpora.identity import content_id, id_of
+from rejoinder.corpora.lines import lines_of
 from rejoinder.recipe.base import AbsolutePath
 
 FORMS = {"messages": ("role", "content"), "conversations": ("from", "value")}
 SYSTEM = "system"
 
 
-class Settings(PluginSettings):
+class Settings(CorpusSettings):
     name: Literal["chat_messages"] = "chat_messages"
     path: AbsolutePath
     """File, pattern, folder, ARCHIVE.zip!MEMBER or s3:// address of JSON lines in UTF-8; packed ones are unpacked."""
@@ -35,36 +34,46 @@ def files(settings: Settings) -> list[Path | str]:
     return files_of(settings.path)
 
 
-def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
+def read(settings: Settings, piece: Piece | None = None) -> Iterator[Conversation | BrokenRecord]:
     """One conversation for each line; blank lines are passed over."""
-    ids = Ids()
-    for line in lines(settings.path):
-        if not line.content.strip():
-            continue
-        try:
-            yield _conversation(json.loads(line.text()), settings.keep_system, ids)
-        except (ValueError, RecursionError) as error:  # not JSON (or without end), not UTF-8, not a conversation
-            yield BrokenRecord(line.place, " ".join(str(error).split()))
+    for source in asked_for(settings.path, piece):
+        for line in lines_of(source):
+            if not line.content.strip():
+                continue
+            try:
+                yield _conversation(json.loads(line.text()), settings.keep_system)
+            except (ValueError, RecursionError) as error:  # not JSON (or without end), not UTF-8, not a conversation
+                yield BrokenRecord(line.place, " ".join(str(error).split()))
 
 
-def _conversation(record: Any, keep_system: bool, ids: Ids) -> Conversation:
-    said = list(_said(record))
-    turns = tuple(Turn(*message) for message in said if keep_system or message[0] != SYSTEM)
-    notes = tuple(message for message in said if message[0] == SYSTEM and not keep_system)
-    return Conversation(ids.unique(str(record.get("id") or content_id(said))), turns, notes=notes)
+def _conversation(record: Any, keep_system: bool) -> Conversation:
+    said = _said(record)
+    name = record.get("id")
+    if keep_system or all(turn.speaker != SYSTEM for turn in said):
+        return Conversation(str(name) if name else id_of(said), tuple(said))
+    turns = tuple([turn for turn in said if turn.speaker != SYSTEM])
+    notes = tuple([(SYSTEM, turn.text) for turn in said if turn.speaker == SYSTEM])
+    return Conversation(str(name) if name else id_of(said), turns, notes=notes)
 
 
-def _said(record: Any) -> Iterator[tuple[str, str]]:
-    """(speaker, text) of each message that is not blank."""
+def _said(record: Any) -> list[Turn]:
+    """Each message that is not blank."""
     form = next((form for form in FORMS if isinstance(record, dict) and isinstance(record.get(form), list)), None)
     if form is None:
         raise ValueError('the line needs a list "messages" (or, as in ShareGPT, "conversations")')
     speaker, text = FORMS[form]
+    said = []
     for position, message in enumerate(record[form]):
         if not isinstance(message, dict) or not isinstance(message.get(text), str) or not message.get(speaker):
             raise ValueError(f'{form}[{position}] needs a "{speaker}" and a "{text}" of text')
         if message[text].strip():
-            yield str(message[speaker]), message[text]
+            said.append(Turn(str(message[speaker]), message[text]))
+    return said
+
+
+def parts(settings: Settings, max_bytes: int) -> list[Source]:
+    """Ranges of each file."""
+    return [part for source in sources(settings.path) for part in cut(source, max_bytes)]
 
 
 def sample(directory: Path) -> tuple[Settings, list[Conversation]]:

@@ -13,15 +13,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from rejoinder.corpora.base import BrokenRecord, Conversation, Turn
+from rejoinder.corpora.base import BrokenRecord, Conversation, CorpusSettings, Piece, Turn
+from rejoinder.corpora.downloads import About
 from rejoinder.corpora.files import Source, files_of, opened, sources
-from rejoinder.corpora.identity import Ids
 from rejoinder.errors import CorpusError
-from rejoinder.recipe import PluginSettings
 from rejoinder.recipe.base import AbsolutePath
 
+ABOUT = About(
+    "chitchat",
+    "the Chit-Chat Dataset",
+    licence="MIT",
+    citation="https://pypi.org/project/chitchat-dataset/",
+    otherwise="`pip install chitchat-dataset`",
+)
 
-class Settings(PluginSettings):
+
+class Settings(CorpusSettings):
     name: Literal["chitchat"] = "chitchat"
     path: AbsolutePath | None = None
     """The dataset.json to read; null takes the one in the installed `chitchat-dataset` package."""
@@ -40,9 +47,8 @@ def files(settings: Settings) -> list[Path | str]:
     return [Path(spec.origin).with_name("dataset.json")]
 
 
-def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
+def read(settings: Settings, piece: Piece | None = None) -> Iterator[Conversation | BrokenRecord]:
     """One conversation for each key of the file, which is read whole: 50 MB."""
-    ids = Ids()
     for source in sources(settings.path or str(files(settings)[0])):
         for key, record in _records(source).items():
             try:
@@ -55,7 +61,7 @@ def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
             except (KeyError, TypeError, IndexError, AttributeError) as error:
                 yield BrokenRecord(f"{source}: record {key!r}", f"lacks what a conversation has ({error!r})")
                 continue
-            yield Conversation(ids.unique(f"chitchat/{key}"), turns, notes=notes)
+            yield Conversation(f"chitchat/{key}", turns, notes=notes)
 
 
 def _records(source: Source) -> dict[str, Any]:

@@ -13,33 +13,50 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from rejoinder.corpora.base import BrokenRecord, Conversation, Turn
+from rejoinder.corpora.base import BrokenRecord, Conversation, CorpusSettings, Piece, Turn
+from rejoinder.corpora.downloads import About, OfficialFile, located
 from rejoinder.corpora.files import Source, sources
-from rejoinder.corpora.identity import Ids
 from rejoinder.corpora.lines import lines_of
-from rejoinder.recipe import PluginSettings
 from rejoinder.recipe.base import AbsolutePath
 
 LINES, CONVERSATIONS, TITLES = "movie_lines.txt", "movie_conversations.txt", "movie_titles_metadata.txt"
 LIST_OF_IDS = re.compile(r"\[\s*'[^']+'(?:\s*,\s*'[^']+')*\s*\]")
 
 
-class Settings(PluginSettings):
+ABOUT = About(
+    "cornell_movie",
+    "the Cornell Movie-Dialogs Corpus",
+    licence="none stated",
+    citation="https://www.cs.cornell.edu/~cristian/Cornell_Movie-Dialogs_Corpus.html",
+    files=(
+        OfficialFile(
+            ("https://www.cs.cornell.edu/~cristian/data/cornell_movie_dialogs_corpus.zip",),
+            # Size and hash: huggingface/datasets, datasets/cornell_movie_dialog/dataset_infos.json; CorpusLoaders.jl.
+            "3bde8a571f615201bc2d2453e22878090719638592f774720eddec739de8c900",
+            9_916_637,
+            unpacked=(LINES, CONVERSATIONS, TITLES),
+        ),
+    ),
+)
+
+
+class Settings(CorpusSettings):
     name: Literal["cornell_movie"] = "cornell_movie"
-    path: AbsolutePath
+    path: AbsolutePath | None = None
     """The folder that holds movie_lines.txt, movie_conversations.txt and, for titles, movie_titles_metadata.txt; or the
-    official zip."""
+    official zip. null: the official files, fetched once into $REJOINDER_HOME/corpora/cornell_movie."""
 
 
 def files(settings: Settings) -> list[Path | str]:
     """The zip; or lines, conversations and, where it is, the file of titles."""
-    if settings.path.endswith(".zip"):
-        return [Path(settings.path)]
-    titles = Path(settings.path, TITLES)
-    return [Path(settings.path, LINES), Path(settings.path, CONVERSATIONS), *([titles] if titles.exists() else [])]
+    path = located(settings.path, ABOUT)
+    if path.endswith(".zip"):
+        return [Path(path)]
+    titles = Path(path, TITLES)
+    return [Path(path, LINES), Path(path, CONVERSATIONS), *([titles] if titles.exists() else [])]
 
 
-def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
+def read(settings: Settings, piece: Piece | None = None) -> Iterator[Conversation | BrokenRecord]:
     """One conversation for each line of movie_conversations.txt; its name is the id of its first line.
 
     A character's name is the speaker; where two in a conversation have the same one, the id is added. A line without
@@ -59,7 +76,6 @@ def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
         else:
             _, (line_id, character, _, speaker, text) = record
             said[line_id] = (sys.intern(character), sys.intern(speaker or character), text)
-    ids = Ids()
     for record in _records(settings, CONVERSATIONS, 4):
         if isinstance(record, BrokenRecord):
             yield record
@@ -72,7 +88,7 @@ def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
             yield BrokenRecord(place, reason)
             continue
         turns = _turns([said[name] for name in names])
-        yield Conversation(ids.unique(f"cornell_movie/{names[0]}"), turns, notes=films.get(film, (("movie", film),)))
+        yield Conversation(f"cornell_movie/{names[0]}", turns, notes=films.get(film, (("movie", film),)))
 
 
 def _turns(said: list[tuple[str, str, str]]) -> tuple[Turn, ...]:
@@ -84,10 +100,11 @@ def _turns(said: list[tuple[str, str, str]]) -> tuple[Turn, ...]:
 
 def _records(settings: Settings, file: str, num_fields: int) -> Iterator[tuple[str, list[str]] | BrokenRecord]:
     """(place, fields) of each line of one of the files; of the titles, which may be missing, none."""
-    if settings.path.endswith(".zip"):
-        found = sources(f"{settings.path}!*{file}")
+    path = located(settings.path, ABOUT)
+    if path.endswith(".zip"):
+        found = sources(f"{path}!*{file}")
     else:
-        found = [Source(str(Path(settings.path, file)))] if file != TITLES or Path(settings.path, file).exists() else []
+        found = [Source(str(Path(path, file)))] if file != TITLES or Path(path, file).exists() else []
     for source in found:
         for line in lines_of(source):
             if not line.content.strip():

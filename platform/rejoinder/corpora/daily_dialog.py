@@ -18,11 +18,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from rejoinder.corpora.base import BrokenRecord, Conversation, Turn
+from rejoinder.corpora.base import BrokenRecord, Conversation, CorpusSettings, Piece, Turn
+from rejoinder.corpora.downloads import About, OfficialFile, located
 from rejoinder.corpora.files import Source, members_of
-from rejoinder.corpora.identity import Ids, content_id, official_split
+from rejoinder.corpora.identity import content_id, official_split
 from rejoinder.corpora.lines import lines_of
-from rejoinder.recipe import PluginSettings
 from rejoinder.recipe.base import AbsolutePath
 
 # The numbers' meanings are from the readme.txt of the corpus.
@@ -40,10 +40,31 @@ TOPICS = dict(
 STRAY = ("as well . __eou__ I've been using Jim's old bike", "as well . I've been using Jim's old bike")
 
 
-class Settings(PluginSettings):
+ABOUT = About(
+    "daily_dialog",
+    "DailyDialog",
+    licence="CC BY-NC-SA 4.0",
+    citation="https://arxiv.org/abs/1710.03957",
+    files=(
+        OfficialFile(
+            (
+                "http://yanran.li/files/ijcnlp_dailydialog.zip",  # the authors' site, which is not always there
+                "https://web.archive.org/web/20220516002703id_/http://yanran.li/files/ijcnlp_dailydialog.zip",
+            ),
+            # Size and hash: huggingface/datasets, datasets/daily_dialog/dataset_infos.json.
+            "c641e88cbf21fd7c1b57289387f9107d33fe8685a2b37fe8066b82776535ea89",
+            4_475_921,
+            unpacked=("train.zip", "validation.zip", "test.zip", "dialogues_text.txt", "dialogues_topic.txt"),
+        ),
+    ),
+)
+
+
+class Settings(CorpusSettings):
     name: Literal["daily_dialog"] = "daily_dialog"
-    path: AbsolutePath
-    """The folder that holds the zips, or the folders train, validation and test that were in them."""
+    path: AbsolutePath | None = None
+    """The folder that holds the zips, or the folders train, validation and test that were in them. null: the official
+    files, fetched once into $REJOINDER_HOME/corpora/daily_dialog."""
     splits: Annotated[tuple[Literal["train", "validation", "test"], ...], Field(min_length=1)] = (
         "train", "validation", "test",
     )  # fmt: skip
@@ -56,9 +77,8 @@ def files(settings: Settings) -> list[Path | str]:
     return [*found, *_topic_files(settings)]
 
 
-def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
+def read(settings: Settings, piece: Piece | None = None) -> Iterator[Conversation | BrokenRecord]:
     """One conversation for each line. A dialogue without as many acts or emotions as turns is broken."""
-    ids = Ids()
     topics = _topics(settings)
     for split in settings.splits:
         found = _sources(settings, split)
@@ -82,7 +102,7 @@ def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
                 continue
             said = content_id((turn.speaker, turn.text) for turn in turns)
             notes += [("topic", topics[said])] if said in topics else []
-            yield Conversation(ids.unique(f"daily_dialog/{split}/{said}"), turns, official_split(split), tuple(notes))
+            yield Conversation(f"daily_dialog/{split}/{said}", turns, official_split(split), tuple(notes))
 
 
 def _aligned(texts: dict[str, str], found: dict[str, Source]) -> tuple[tuple[Turn, ...], list[tuple[str, str]]]:
@@ -109,7 +129,8 @@ def _said(text: str) -> list[str]:
 
 def _sources(settings: Settings, split: str) -> dict[str, Source]:
     """The text ("") and, where they are, the acts ("act") and emotions ("emotion") of one split."""
-    archive, folder = Path(settings.path, f"{split}.zip"), Path(settings.path, split)
+    root = located(settings.path, ABOUT)
+    archive, folder = Path(root, f"{split}.zip"), Path(root, split)
     names: dict[str, str] = {kind: f"dialogues_{kind}{'_' * bool(kind)}{split}.txt" for kind in ("", "act", "emotion")}
     if folder.is_dir() and not archive.exists():
         return {
@@ -126,7 +147,8 @@ def _sources(settings: Settings, split: str) -> dict[str, Source]:
 
 
 def _topic_files(settings: Settings) -> list[Path]:
-    both = [Path(settings.path, name) for name in ("dialogues_text.txt", "dialogues_topic.txt")]
+    root = located(settings.path, ABOUT)
+    both = [Path(root, name) for name in ("dialogues_text.txt", "dialogues_topic.txt")]
     return both if all(file.is_file() for file in both) else []
 
 

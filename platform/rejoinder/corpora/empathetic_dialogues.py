@@ -12,21 +12,39 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from rejoinder.corpora.base import BrokenRecord, Conversation, Turn
+from rejoinder.corpora.base import BrokenRecord, Conversation, CorpusSettings, Piece, Turn, asked_for
+from rejoinder.corpora.downloads import About, OfficialFile, located
 from rejoinder.corpora.files import Source, files_of, sources
-from rejoinder.corpora.identity import Ids, official_split
+from rejoinder.corpora.identity import official_split
 from rejoinder.corpora.lines import lines_of
-from rejoinder.recipe import PluginSettings
 from rejoinder.recipe.base import AbsolutePath
 
 HEADER = "conv_id,"
 NUM_CELLS = 6
 
 
-class Settings(PluginSettings):
+ABOUT = About(
+    "empathetic_dialogues",
+    "EmpatheticDialogues",
+    licence="CC BY-NC 4.0",
+    citation="https://arxiv.org/abs/1811.00207",
+    files=(
+        OfficialFile(
+            ("https://dl.fbaipublicfiles.com/parlai/empatheticdialogues/empatheticdialogues.tar.gz",),
+            # Size and hash: huggingface/datasets, datasets/empathetic_dialogues/dataset_infos.json.
+            "56f234d77b7dd1f005fd365bb17769cfe346c3c84295b69bc069c8ccb83be03d",
+            28_022_709,
+            unpacked=("train.csv", "valid.csv", "test.csv"),
+        ),
+    ),
+)
+
+
+class Settings(CorpusSettings):
     name: Literal["empathetic_dialogues"] = "empathetic_dialogues"
-    path: AbsolutePath
-    """The folder of the three files; also one file, a pattern, ARCHIVE.zip!MEMBER or an s3:// address."""
+    path: AbsolutePath | None = None
+    """The folder of the three files; also one file, a pattern, ARCHIVE.zip!MEMBER or an s3:// address. null: the
+    official files, fetched once into $REJOINDER_HOME/corpora/empathetic_dialogues."""
 
 
 class _Row(NamedTuple):
@@ -45,13 +63,12 @@ class _Broken(NamedTuple):
 
 def files(settings: Settings) -> list[Path | str]:
     """What stands behind the path."""
-    return files_of(settings.path)
+    return files_of(located(settings.path, ABOUT))
 
 
-def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
+def read(settings: Settings, piece: Piece | None = None) -> Iterator[Conversation | BrokenRecord]:
     """One conversation for each run of rows of one conv_id. A broken row takes its whole conversation with it."""
-    ids = Ids()
-    for source in sources(settings.path):
+    for source in asked_for(settings.path, piece, ABOUT):
         split = official_split(source.name)
         for name, group in groupby(_rows(source), key=lambda row: row.conversation):
             rows: list[_Row] = []
@@ -66,12 +83,12 @@ def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
                 rows.sort(key=lambda row: row.position)
                 turns = tuple(Turn(row.speaker, row.text) for row in rows if row.text)
                 notes = (("emotion", rows[0].emotion), ("situation", rows[0].situation))
-                yield Conversation(ids.unique(f"empathetic_dialogues/{name}"), turns, split, notes)
+                yield Conversation(f"empathetic_dialogues/{name}", turns, split, notes)
 
 
 def _rows(source: Source) -> Iterator[_Row | _Broken]:
     for line in lines_of(source):
-        if not line.content.strip() or (line.number == 1 and line.content.startswith(HEADER.encode())):
+        if not line.content.strip() or (line.is_first and line.content.startswith(HEADER.encode())):
             continue
         name = line.content.split(b",")[0].decode(errors="replace")
         try:
@@ -83,6 +100,11 @@ def _rows(source: Source) -> Iterator[_Row | _Broken]:
             yield _Row(cells[0], int(cells[1]), cells[2], cells[3], cells[4], cells[5])
         except ValueError as error:
             yield _Broken(name, BrokenRecord(line.place, str(error)))
+
+
+def parts(settings: Settings, max_bytes: int) -> list[Source]:
+    """Each file, whole: nothing in a row tells whether it begins a conversation but the row before."""
+    return sources(located(settings.path, ABOUT))
 
 
 def sample(directory: Path) -> tuple[Settings, list[Conversation]]:

@@ -21,11 +21,13 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from rejoinder.errors import CorpusError
+from rejoinder.storage import filesystem_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,10 @@ class Source:
     """An absolute path or an address such as s3://bucket/key."""
     member: str | None = None
     """The member of the zip archive that `file` is."""
+    start: int | None = None
+    """Of a cut source, the byte from which records that begin are read; None: the first."""
+    stop: int | None = None
+    """The byte from which records that begin are another piece's; None: none."""
 
     def __str__(self) -> str:
         return self.file if self.member is None else f"{self.file}!{self.member}"
@@ -85,6 +91,20 @@ def sources(path: str) -> list[Source]:
             raise CorpusError(f"{file}: {wanted}, as ARCHIVE.zip!MEMBER; there are: {', '.join(members) or 'none'}")
         found += [Source(file, name) for name in chosen]
     return found
+
+
+def cut(source: Source, max_bytes: int) -> list[Source]:
+    """The source in ranges of at most `max_bytes`, or as it is where one cannot begin in its middle.
+
+    That is so of packed files, members of archives and addresses. Nothing of the file is read.
+    """
+    file = Path(source.file)
+    if source.member is not None or "://" in source.file or file.suffix in _UNPACKERS or not file.is_file():
+        return [source]
+    num_bytes = file.stat().st_size
+    num_ranges = max(1, -(-num_bytes // max_bytes))
+    bounds = [None, *(num_bytes * number // num_ranges for number in range(1, num_ranges)), None]
+    return [replace(source, start=start, stop=stop) for start, stop in pairwise(bounds)]
 
 
 def members_of(archive: str) -> list[str]:
@@ -153,13 +173,10 @@ def _remote_files(address: str) -> list[str]:
 
 
 def _filesystem(address: str) -> tuple[Any, str]:
-    from pyarrow import fs  # only where something remote is read
-
     try:
-        filesystem, path = fs.FileSystem.from_uri(address)
+        return filesystem_of(address)
     except ValueError as error:
         raise CorpusError(f"{address}: cannot be read from ({error})") from None
-    return filesystem, path
 
 
 def _zstandard(stream: Any) -> Any:

@@ -11,16 +11,15 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from rejoinder.corpora.base import BrokenRecord, Conversation, Turn
-from rejoinder.corpora.files import files_of, sources
-from rejoinder.corpora.identity import Ids, content_id
+from rejoinder.corpora.base import BrokenRecord, Conversation, CorpusSettings, Piece, Turn, asked_for
+from rejoinder.corpora.files import Source, cut, files_of, sources
+from rejoinder.corpora.identity import content_id, id_of
 from rejoinder.corpora.lines import Encoding
 from rejoinder.corpora.tables import Column, Table, format_of, rows
-from rejoinder.recipe import PluginSettings
 from rejoinder.recipe.base import AbsolutePath
 
 
-class Settings(PluginSettings):
+class Settings(CorpusSettings):
     name: Literal["pairs"] = "pairs"
     path: AbsolutePath
     """File, pattern, folder, ARCHIVE.zip!MEMBER or s3:// address of the table; packed ones are unpacked."""
@@ -52,20 +51,30 @@ def files(settings: Settings) -> list[Path | str]:
     return files_of(settings.path)
 
 
-def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
+def read(settings: Settings, piece: Piece | None = None) -> Iterator[Conversation | BrokenRecord]:
     """One conversation for each row: "a" says the context, "b" the reply."""
-    ids = Ids()
     columns = [settings.context_column, settings.reply_column]
     columns += [settings.id_column] if settings.id_column is not None else []
-    for source in sources(settings.path):
+    for source in asked_for(settings.path, piece):
         table = Table(source, columns, settings.encoding, settings.header)
         for row in rows(table, settings.format or format_of(source)):
             if isinstance(row, BrokenRecord):
                 yield row
                 continue
             context, reply, *named = row.cells
-            turns = tuple(Turn(speaker, text) for speaker, text in (("a", context), ("b", reply)) if text.strip())
-            yield Conversation(ids.unique(named[0]) if named and named[0] else ids.of(turns), turns)
+            turns: tuple[Turn, ...] = (Turn("a", context), Turn("b", reply))
+            if not context.strip() or not reply.strip():
+                turns = tuple(turn for turn in turns if turn.text.strip())
+            yield Conversation(named[0] if named and named[0] else id_of(turns), turns)
+
+
+def parts(settings: Settings, max_bytes: int) -> list[Source]:
+    """Ranges of TSV and JSON lines; other files whole: in CSV a quoted cell may hold the end of a line."""
+    found = []
+    for source in sources(settings.path):
+        has_a_row_a_line = (settings.format or format_of(source)) in ("tsv", "jsonl")
+        found += cut(source, max_bytes) if has_a_row_a_line else [source]
+    return found
 
 
 def sample(directory: Path) -> tuple[Settings, list[Conversation]]:
@@ -79,5 +88,5 @@ def sample(directory: Path) -> tuple[Settings, list[Conversation]]:
     return Settings(path=str(file)), [
         Conversation(fine, (Turn("a", "how are you?"), Turn("b", "fine, thanks"))),
         Conversation(content_id([("a", "hm"), ("b", "什么?\nwhat?")]), (Turn("a", "hm"), Turn("b", "什么?\nwhat?"))),
-        Conversation(f"{fine}#2", (Turn("a", "how are you?"), Turn("b", "fine, thanks"))),
+        Conversation(fine, (Turn("a", "how are you?"), Turn("b", "fine, thanks"))),
     ]

@@ -11,16 +11,15 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Literal
 
-from rejoinder.corpora.base import BrokenRecord, Conversation, Turn
+from rejoinder.corpora.base import BrokenRecord, Conversation, CorpusSettings, Piece, Turn
 from rejoinder.corpora.files import files_of
-from rejoinder.corpora.identity import Ids, content_id
+from rejoinder.corpora.identity import content_id, id_of
 from rejoinder.corpora.lines import Encoding, lines
 from rejoinder.errors import CorpusError
-from rejoinder.recipe import PluginSettings
 from rejoinder.recipe.base import AbsolutePath
 
 
-class Settings(PluginSettings):
+class Settings(CorpusSettings):
     name: Literal["parallel_text"] = "parallel_text"
     path: AbsolutePath
     """The file of what was said first, a turn a line; also a pattern, folder, ARCHIVE.zip!MEMBER or s3:// address."""
@@ -35,9 +34,9 @@ def files(settings: Settings) -> list[Path | str]:
     return [*files_of(settings.path), *files_of(settings.reply_path)]
 
 
-def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
+def read(settings: Settings, piece: Piece | None = None) -> Iterator[Conversation | BrokenRecord]:
     """One conversation for each line: "a" says the context, "b" the reply. CorpusError where one file ends early."""
-    ids, num_contexts, num_replies = Ids(), 0, 0
+    num_contexts, num_replies = 0, 0
     for context, reply in zip_longest(lines(settings.path), lines(settings.reply_path)):
         num_contexts += context is not None
         num_replies += reply is not None
@@ -52,7 +51,7 @@ def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
         except ValueError as error:
             yield BrokenRecord(place, str(error))
             continue
-        yield Conversation(ids.of(turns), tuple(turns))
+        yield Conversation(id_of(turns), tuple(turns))
     if num_contexts != num_replies:
         raise CorpusError(
             f"{settings.path}: {num_contexts} lines, but {settings.reply_path} has {num_replies}; line n of one must "

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from rejoinder.corpora.base import BrokenRecord, Conversation, Turn
-from rejoinder.corpora.files import files_of, sources
-from rejoinder.corpora.identity import Ids, content_id, official_split
+from rejoinder.corpora.base import BrokenRecord, Conversation, CorpusSettings, Piece, Turn, asked_for
+from rejoinder.corpora.downloads import About, OfficialFile, located
+from rejoinder.corpora.files import Source, cut, files_of, sources
+from rejoinder.corpora.identity import content_id, id_of, official_split
 from rejoinder.corpora.lines import lines_of
-from rejoinder.recipe import PluginSettings
 from rejoinder.recipe.base import AbsolutePath
 
 PERSONAS = {"your persona:": "persona:you", "partner's persona:": "persona:partner"}
@@ -23,17 +23,35 @@ SILENCE = "__SILENCE__"
 """What ParlAI writes for the partner where you speak first."""
 
 
-class Settings(PluginSettings):
+ABOUT = About(
+    "persona_chat",
+    "ConvAI2's Persona-Chat",
+    licence="none known to us",
+    citation="https://arxiv.org/abs/1801.07243",
+    files=(
+        OfficialFile(
+            ("http://parl.ai/downloads/convai2/convai2_fix_723.tgz",),
+            # Hash: facebookresearch/ParlAI, parlai/tasks/convai2/build.py.
+            "d0ae89defe2fd0b0a4221eaa642a457d7d40cef475f54798119c7f3b8dd9361d",
+            None,
+            unpacked=("train_both_original.txt", "valid_both_original.txt"),
+        ),
+    ),
+)
+
+
+class Settings(CorpusSettings):
     name: Literal["persona_chat"] = "persona_chat"
-    path: AbsolutePath
-    """File, pattern, folder, ARCHIVE.zip!MEMBER or s3:// address; `train_…`, `valid_…` and `test_…` are the splits."""
+    path: AbsolutePath | None = None
+    """File, pattern, folder, ARCHIVE.zip!MEMBER or s3:// address; `train_…`, `valid_…` and `test_…` are the splits.
+    null: ConvAI2's `train_both_original.txt` and `valid_…`, fetched once into $REJOINDER_HOME/corpora/persona_chat."""
     keep_candidates: bool = False
     """Whether the wrong and right candidates of each reply become notes ("candidates:POSITION OF THE TURN", "a|b")."""
 
 
 def files(settings: Settings) -> list[Path | str]:
     """What stands behind the path."""
-    return files_of(settings.path)
+    return files_of(located(settings.path, ABOUT))
 
 
 @dataclass
@@ -63,20 +81,19 @@ class _Block:
             self.notes.append((f"candidates:{len(self.turns) - 1}", more[2].strip()))
 
 
-def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
+def read(settings: Settings, piece: Piece | None = None) -> Iterator[Conversation | BrokenRecord]:
     """One conversation for each run of numbers from 1. A broken line takes its whole conversation with it."""
-    ids = Ids()
-    for source in sources(settings.path):
+    for source in asked_for(settings.path, piece, ABOUT):
         split = official_split(source.name)
         block = _Block()
-        for line in lines_of(source):
+        for line in lines_of(source, begins):
             if not line.content.strip():
                 continue
+            if begins(b"", line.content):
+                yield from _whole(block, split)
+                block = _Block()
             try:
                 number, _, text = line.text().strip(" ").partition(" ")
-                if number == "1":
-                    yield from _whole(block, split, ids)
-                    block = _Block()
                 if not number.isdecimal():
                     raise ValueError("the line begins without its number in the conversation")
                 if not block.is_broken:
@@ -85,12 +102,22 @@ def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
                 if not block.is_broken:
                     yield BrokenRecord(line.place, str(error))
                 block.is_broken = True
-        yield from _whole(block, split, ids)
+        yield from _whole(block, split)
 
 
-def _whole(block: _Block, split: str | None, ids: Ids) -> Iterator[Conversation]:
+def _whole(block: _Block, split: str | None) -> Iterator[Conversation]:
     if block.num_lines and not block.is_broken:
-        yield Conversation(ids.of(block.turns), tuple(block.turns), split, tuple(block.notes))
+        yield Conversation(id_of(block.turns), tuple(block.turns), split, tuple(block.notes))
+
+
+def parts(settings: Settings, max_bytes: int) -> list[Source]:
+    """Ranges of each file."""
+    return [part for source in sources(located(settings.path, ABOUT)) for part in cut(source, max_bytes)]
+
+
+def begins(previous: bytes, line: bytes) -> bool:
+    """Number 1 begins a conversation."""
+    return line.strip(b" \r\n").partition(b" ")[0] == b"1"
 
 
 def sample(directory: Path) -> tuple[Settings, list[Conversation]]:

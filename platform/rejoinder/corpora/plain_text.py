@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from rejoinder.corpora.base import BrokenRecord, Conversation, Turn
-from rejoinder.corpora.files import files_of, sources
-from rejoinder.corpora.identity import Ids, content_id
+from rejoinder.corpora.base import BrokenRecord, Conversation, CorpusSettings, Piece, Turn, asked_for
+from rejoinder.corpora.files import Source, cut, files_of, sources
+from rejoinder.corpora.identity import content_id, id_of
 from rejoinder.corpora.lines import Encoding, lines_of
-from rejoinder.recipe import PluginSettings
 from rejoinder.recipe.base import AbsolutePath
 
 
-class Settings(PluginSettings):
+class Settings(CorpusSettings):
     name: Literal["plain_text"] = "plain_text"
     path: AbsolutePath
     """File, pattern, folder, ARCHIVE.zip!MEMBER or s3:// address of the text; packed ones are unpacked."""
@@ -27,16 +26,15 @@ def files(settings: Settings) -> list[Path | str]:
     return files_of(settings.path)
 
 
-def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
+def read(settings: Settings, piece: Piece | None = None) -> Iterator[Conversation | BrokenRecord]:
     """One conversation for each block of lines, "a" and "b" in turn. A broken line takes its whole block with it."""
-    ids = Ids()
-    for source in sources(settings.path):
+    for source in asked_for(settings.path, piece):
         said: list[str] = []
         is_broken = False
-        for line in lines_of(source):
+        for line in lines_of(source, begins):
             if not line.content.strip():
                 if said and not is_broken:
-                    yield _conversation(said, ids)
+                    yield _conversation(said)
                 said, is_broken = [], False
                 continue
             try:
@@ -45,12 +43,22 @@ def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
                 is_broken = True
                 yield BrokenRecord(line.place, str(error))
         if said and not is_broken:
-            yield _conversation(said, ids)
+            yield _conversation(said)
 
 
-def _conversation(said: list[str], ids: Ids) -> Conversation:
+def _conversation(said: list[str]) -> Conversation:
     turns = tuple(Turn("ab"[position % 2], text) for position, text in enumerate(filter(None, said)))
-    return Conversation(ids.of(turns), turns)
+    return Conversation(id_of(turns), turns)
+
+
+def parts(settings: Settings, max_bytes: int) -> list[Source]:
+    """Ranges of each file."""
+    return [part for source in sources(settings.path) for part in cut(source, max_bytes)]
+
+
+def begins(previous: bytes, line: bytes) -> bool:
+    """A line after a blank one begins a conversation."""
+    return bool(line.strip()) and not previous.strip()
 
 
 def sample(directory: Path) -> tuple[Settings, list[Conversation]]:

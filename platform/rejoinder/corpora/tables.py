@@ -5,27 +5,31 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
 from rejoinder.corpora.base import BrokenRecord
 from rejoinder.corpora.files import Source, opened
-from rejoinder.corpora.lines import lines_of
+from rejoinder.corpora.lines import Line, lines_of
 from rejoinder.errors import CorpusError
 
 Column = Annotated[int, Field(ge=1)] | str
 """A column by its name in the header, or by its number from 1."""
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """The cells that were asked for, in the order of asking; an empty one is ""."""
 
-    place: str
+    where: Line | str
     cells: tuple[str, ...]
+
+    @property
+    def place(self) -> str:
+        """`file:line`, or what comes nearest in the format."""
+        return str(self.where)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,8 @@ def header_of(source: Source) -> list[str]:
     return next((cells for _, cells in _csv_cells(Table(source, ())) if isinstance(cells, list)), [])
 
 
-Cells = Iterator[tuple[str, "list[str] | str"]]
-"""(place, cells), or (place, what is wrong)."""
+Cells = Iterator[tuple["Line | str", "list[str] | str"]]
+"""(place, cells), or (place, what is wrong). A line's number may have to be counted: it is asked for when needed."""
 
 
 def _csv_cells(table: Table) -> Cells:
@@ -96,32 +100,45 @@ def _tsv_cells(table: Table) -> Cells:
         try:
             text = line.text(table.encoding)
         except ValueError as error:
-            yield line.place, str(error)
+            yield line, str(error)
             continue
         if text.strip():
-            yield line.place, text.split("\t")
+            yield line, text.split("\t")
         elif text:  # tabs alone: cells, all of them empty
-            yield line.place, [""] * (text.count("\t") + 1)
+            yield line, [""] * (text.count("\t") + 1)
 
 
 def _by_position(read: Callable[[Table], Cells]) -> Callable[[Table], Iterator[Row | BrokenRecord]]:
     def rows(table: Table) -> Iterator[Row | BrokenRecord]:
-        num_columns: int | None = None
-        for place, cells in read(table):
+        first = _first_row_before(table, read) if table.source.start else None
+        num_columns = None if first is None else len(first)
+        positions = [] if first is None else _positions(table, first)
+        for where, cells in read(table):
             if isinstance(cells, str):
                 if num_columns is None and table.header:
-                    raise CorpusError(f"{place}: {cells}")
-                yield BrokenRecord(place, cells)
+                    raise CorpusError(f"{where}: {cells}")
+                yield BrokenRecord(str(where), cells)
             elif num_columns is None:
                 num_columns, positions = len(cells), _positions(table, cells)
                 if not table.header:
-                    yield Row(place, tuple(cells[position] for position in positions))
+                    yield Row(where, tuple(cells[position] for position in positions))
             elif len(cells) != num_columns:
-                yield BrokenRecord(place, f"{len(cells)} cells where the first row has {num_columns}")
+                yield BrokenRecord(str(where), f"{len(cells)} cells where the first row has {num_columns}")
             else:
-                yield Row(place, tuple(cells[position] for position in positions))
+                yield Row(where, tuple([cells[position] for position in positions]))
 
     return rows
+
+
+def _first_row_before(table: Table, read: Callable[[Table], Cells]) -> list[str] | None:
+    """The row that says how many columns there are and, with a header, their names; None if it begins in the range."""
+    before = replace(table, source=replace(table.source, start=None, stop=table.source.start))
+    for where, cells in read(before):
+        if not isinstance(cells, str):
+            return cells
+        if table.header:
+            raise CorpusError(f"{where}: {cells}")
+    return None
 
 
 def _positions(table: Table, first: Sequence[str]) -> list[int]:
@@ -144,7 +161,7 @@ def _jsonl(table: Table) -> Iterator[Row | BrokenRecord]:
             for column in table.columns:
                 if column not in record:
                     raise ValueError(f"no column {column!r}; there are: {', '.join(map(repr, record))}")
-            yield Row(line.place, tuple(_cell(column, record[column]) for column in table.columns))
+            yield Row(line, tuple(_cell(column, record[column]) for column in table.columns))
         except (ValueError, RecursionError) as error:
             yield BrokenRecord(line.place, " ".join(str(error).split()))
 

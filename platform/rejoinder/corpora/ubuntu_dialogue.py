@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from rejoinder.corpora.base import BrokenRecord, Conversation, Turn
+from rejoinder.corpora.base import BrokenRecord, Conversation, CorpusSettings, Piece, Turn, asked_for
+from rejoinder.corpora.downloads import About, located
 from rejoinder.corpora.files import Source, files_of, sources
-from rejoinder.corpora.identity import Ids, content_id, official_split
+from rejoinder.corpora.identity import content_id, id_of, official_split
 from rejoinder.corpora.tables import Table, header_of, rows
 from rejoinder.errors import CorpusError
-from rejoinder.recipe import PluginSettings
 from rejoinder.recipe.base import AbsolutePath
 
 LABELLED = ("Context", "Utterance", "Label")
@@ -24,21 +24,30 @@ UNLABELLED = ("Context", "Ground Truth Utterance")
 WAS_SAID, WAS_NOT_SAID = ("1", "1.0"), ("0", "0.0")
 
 
-class Settings(PluginSettings):
+ABOUT = About(
+    "ubuntu_dialogue",
+    "the Ubuntu Dialogue Corpus",
+    licence="none known to us",
+    citation="https://arxiv.org/abs/1506.08909",
+    otherwise="make train.csv, valid.csv and test.csv with https://github.com/rkadlec/ubuntu-ranking-dataset-creator",
+)
+
+
+class Settings(CorpusSettings):
     name: Literal["ubuntu_dialogue"] = "ubuntu_dialogue"
-    path: AbsolutePath
-    """The folder of the three files; also one file, a pattern, ARCHIVE.zip!MEMBER or an s3:// address."""
+    path: AbsolutePath | None = None
+    """The folder of the three files; also one file, a pattern, ARCHIVE.zip!MEMBER or an s3:// address. It must be
+    given: of what its authors publish there is no hash to check a download by."""
 
 
 def files(settings: Settings) -> list[Path | str]:
     """What stands behind the path."""
-    return files_of(settings.path)
+    return files_of(located(settings.path, ABOUT))
 
 
-def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
+def read(settings: Settings, piece: Piece | None = None) -> Iterator[Conversation | BrokenRecord]:
     """One conversation for each row that was really said: "a" and "b" in turn. CorpusError for other columns."""
-    ids = Ids()
-    for source in sources(settings.path):
+    for source in asked_for(settings.path, piece, ABOUT):
         split = official_split(source.name)
         for row in rows(Table(source, _columns(source)), "csv"):
             if isinstance(row, BrokenRecord):
@@ -51,7 +60,7 @@ def read(settings: Settings) -> Iterator[Conversation | BrokenRecord]:
                 continue
             texts = [_joined(turn) for turn in (*context.split("__eot__"), reply.replace("__eot__", " "))]
             turns = tuple(Turn("ab"[position % 2], text) for position, text in enumerate(filter(None, texts)))
-            yield Conversation(ids.of(turns), turns, split)
+            yield Conversation(id_of(turns), turns, split)
 
 
 def _columns(source: Source) -> tuple[str, ...]:
@@ -68,6 +77,11 @@ def _columns(source: Source) -> tuple[str, ...]:
 def _joined(turn: str) -> str:
     """The messages of one turn, parted by a blank."""
     return " ".join(message.strip() for message in turn.split("__eou__") if message.strip())
+
+
+def parts(settings: Settings, max_bytes: int) -> list[Source]:
+    """Each file, whole: a quoted cell may hold the end of a line."""
+    return sources(located(settings.path, ABOUT))
 
 
 def sample(directory: Path) -> tuple[Settings, list[Conversation]]:

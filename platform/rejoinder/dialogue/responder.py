@@ -11,7 +11,7 @@ from rejoinder.corpora import Turn
 from rejoinder.decoding import Decoding
 from rejoinder.engine import Engine, Finish
 from rejoinder.errors import EngineError
-from rejoinder.text import TextStream, clean, context_ids
+from rejoinder.text import TextStream, clean, context_ids, prefix_ids
 
 
 @dataclass(frozen=True)
@@ -56,17 +56,25 @@ class Responder:
         longest = min(max_reply_tokens or self.max_reply_tokens, self.max_reply_tokens)
         return Decoding.of(self.trained.recipe.decoding, longest, **changes)
 
-    def context(self, turns: Sequence[Turn], replier: str) -> list[int]:
-        """Ids of the newest turns that fit, cleaned and marked as in training.
+    def context(self, turns: Sequence[Turn], replier: str, asked: Sequence[tuple[str, str]] = ()) -> list[int]:
+        """Ids of the newest turns that fit, cleaned and marked as in training; before them what is asked of the reply.
 
-        Raises EngineError when nothing was said.
+        `asked` are pairs such as ("emotion", "joy"), of kinds that the model was trained with (`text.control_tokens`).
+        Raises EngineError when nothing was said, or for another kind.
         """
-        steps = self.trained.recipe.text.cleaning
+        settings, tokenizer = self.trained.recipe.text, self.trained.tokenizer
+        for kind, _ in asked:
+            if kind not in settings.control_tokens:
+                there_are = ", ".join(settings.control_tokens) or "none"
+                raise EngineError(f"{kind}: the model was not trained to be asked for this; there are: {there_are}")
+        steps = settings.cleaning
         said = [(turn.speaker, text) for turn in turns if (text := clean(turn.text, steps))]
         if not said:
             raise EngineError("there is nothing to reply to: every turn is empty")
-        ids = self.trained.tokenizer.many_to_ids([text for _, text in said])
-        return context_ids([speaker for speaker, _ in said], ids, replier, self.trained.recipe.text)
+        known = asked if any(kind == "speaker" for kind, _ in asked) else [*asked, ("speaker", replier)]
+        prefix = prefix_ids(known, settings.control_tokens, tokenizer)
+        ids = tokenizer.many_to_ids([text for _, text in said])
+        return context_ids([speaker for speaker, _ in said], ids, replier, settings, prefix)
 
     def submit(
         self, context: Sequence[int], decoding: Decoding, on_part: Callable[[ReplyPart], None]

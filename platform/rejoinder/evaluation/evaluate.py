@@ -17,7 +17,8 @@ from rejoinder.dialogue import Responder
 from rejoinder.errors import EvaluationError
 from rejoinder.evaluation.measure import Measured, measure_loss
 from rejoinder.recipe import Recipe
-from rejoinder.shards import ShardSet
+from rejoinder.shards import ShardSet, fetched
+from rejoinder.storage import Folder, Storage
 from rejoinder.text import Tokenizer
 
 
@@ -40,20 +41,24 @@ class Evaluation:
     samples: list[Sample]
 
 
-def evaluate(recipe: Recipe, checkpoint: Path, shards: Path, split: str) -> Evaluation:
+def evaluate(recipe: Recipe, checkpoint: Path, shards: Path | Folder, split: str) -> Evaluation:
     """Loss, perplexity and bits per byte over the whole split, and `evaluation.num_samples` replies.
 
     Raises EvaluationError for an empty split, CheckpointError for a damaged checkpoint.
     """
-    shard_set = ShardSet(shards, split)
+    prepared = shards if isinstance(shards, Folder) else Folder(shards)
+    shard_set = ShardSet(fetched(prepared, [split]), split)
     if len(shard_set) == 0:
         raise EvaluationError(f"the {split} split is empty; set data.{split}_fraction above 0 and prepare again")
     checkpoints.verify(checkpoint)
+    shared = Storage(recipe).holding(checkpoint)
+    if not shared.has(checkpoints.MANIFEST):  # a version from the registry, which other nodes have not downloaded
+        shared.publish("", last=checkpoints.MANIFEST)
     with cluster.connect(recipe):
         num_parts = max(1, cluster.num_cpus())
         measure = ray.remote(_measure_part).options(num_cpus=1)
         parts = [
-            measure.remote(checkpoint, shards, split, recipe.evaluation.batch_tokens, part, num_parts)
+            measure.remote(shared, prepared, split, recipe.evaluation.batch_tokens, part, num_parts)
             for part in range(num_parts)
         ]
         samples = _samples(recipe, checkpoint, shard_set)  # here, while the tasks measure
@@ -61,11 +66,13 @@ def evaluate(recipe: Recipe, checkpoint: Path, shards: Path, split: str) -> Eval
     return Evaluation(split, len(shard_set), total.metrics(split), samples)
 
 
-def _measure_part(checkpoint: Path, shards: Path, split: str, batch_tokens: int, part: int, num_parts: int) -> Measured:
+def _measure_part(
+    checkpoint: Folder, shards: Folder, split: str, batch_tokens: int, part: int, num_parts: int
+) -> Measured:
     """The Ray task: every `num_parts`-th exchange of each batch."""
     torch.set_num_threads(1)
-    trained = checkpoints.load(checkpoint)
-    return measure_loss(trained.model, ShardSet(shards, split), batch_tokens, part, num_parts)
+    trained = checkpoints.load(checkpoints.fetched(checkpoint))
+    return measure_loss(trained.model, ShardSet(fetched(shards, [split]), split), batch_tokens, part, num_parts)
 
 
 def _samples(recipe: Recipe, checkpoint: Path, shard_set: ShardSet) -> list[Sample]:

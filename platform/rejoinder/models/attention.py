@@ -13,6 +13,10 @@ from rejoinder.models.layers import attention_weights
 class Attention(nn.Module, ABC):
     """What is made of a context once is apart from what every step does, so that a decoder can keep the former."""
 
+    def __init__(self, width: int, hidden_width: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+
     @abstractmethod
     def keys_and_values(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
         """keys_BSD, which states are compared with, and values_BSD, which are read."""
@@ -23,7 +27,7 @@ class Attention(nn.Module, ABC):
 
     def read(self, outputs_BTD: Tensor, keys_BSD: Tensor, values_BSD: Tensor, context_is_pad_BS: Tensor) -> Tensor:
         """read_BTD: the values, weighted; each head reads its part of their width."""
-        weights_BHTS = self.weights(outputs_BTD, keys_BSD, context_is_pad_BS)
+        weights_BHTS: Tensor = self.dropout(self.weights(outputs_BTD, keys_BSD, context_is_pad_BS))
         read_BHTK = weights_BHTS @ heads(values_BSD, weights_BHTS.shape[1])
         return read_BHTK.transpose(1, 2).flatten(2)
 
@@ -32,8 +36,8 @@ class Dot(Attention):
     """Compares the states with the encoded context itself (Luong et al. 2015). Scaled as in Vaswani et al. 2017, for
     wide states."""
 
-    def __init__(self, width: int, hidden_width: int, num_heads: int) -> None:
-        super().__init__()
+    def __init__(self, width: int, hidden_width: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__(width, hidden_width, num_heads, dropout)
         self._scale: float = hidden_width**-0.5
 
     def keys_and_values(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,8 +51,8 @@ class Dot(Attention):
 class General(Dot):
     """A matrix stands between the two (Luong et al. 2015), scaled likewise."""
 
-    def __init__(self, width: int, hidden_width: int, num_heads: int) -> None:
-        super().__init__(width, hidden_width, num_heads)
+    def __init__(self, width: int, hidden_width: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__(width, hidden_width, num_heads, dropout)
         self.key = nn.Linear(width, hidden_width, bias=False)
 
     def keys_and_values(self, memory_BSD: Tensor) -> tuple[Tensor, Tensor]:
@@ -58,8 +62,8 @@ class General(Dot):
 class Concat(Attention):
     """A layer of tanh reads both (Bahdanau et al. 2015; `concat` in Luong et al. 2015)."""
 
-    def __init__(self, width: int, hidden_width: int, num_heads: int) -> None:
-        super().__init__()
+    def __init__(self, width: int, hidden_width: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__(width, hidden_width, num_heads, dropout)
         self.key = nn.Linear(width, hidden_width)
         self.query = nn.Linear(hidden_width, hidden_width, bias=False)
         self.score = nn.Linear(hidden_width, 1, bias=False)
@@ -75,8 +79,8 @@ class Concat(Attention):
 class MultiHead(Attention):
     """Several views at once, each in its own part of the width (Vaswani et al. 2017)."""
 
-    def __init__(self, width: int, hidden_width: int, num_heads: int) -> None:
-        super().__init__()
+    def __init__(self, width: int, hidden_width: int, num_heads: int, dropout: float = 0.0) -> None:
+        super().__init__(width, hidden_width, num_heads, dropout)
         self._num_heads, self._scale = num_heads, (width // num_heads) ** -0.5
         self.query = nn.Linear(hidden_width, width, bias=False)
         self.key_value = nn.Linear(width, 2 * width, bias=False)
@@ -92,7 +96,7 @@ class MultiHead(Attention):
 
 
 ATTENTIONS: dict[str, type[Attention]] = {"dot": Dot, "general": General, "concat": Concat, "multi_head": MultiHead}
-"""Each is made of the width of the context, the width of the decoder's states, and how many heads are wanted."""
+"""Each is made of the width of the context, that of the decoder's states, how many heads are wanted, and dropout."""
 
 
 def heads(tensor_BSD: Tensor, num_heads: int) -> Tensor:

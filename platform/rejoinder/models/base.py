@@ -34,10 +34,20 @@ class Seq2Seq(nn.Module, ABC):
     num_ids: int
     max_context_tokens: int
     max_reply_tokens: int
+    output: nn.Linear
+    """The last layer, (D of `hidden`) to V. Its weight may be the embedding's; make it with `layers.output_layer`."""
 
     @abstractmethod
+    def hidden(self, batch: Batch) -> Tensor:
+        """Teacher forcing: hidden_ND, what `output` reads, at the reply tokens that are not padding, row by row.
+
+        Logits are the largest tensor of a step. With this and `output.weight`, a loss can make them piece by piece.
+        """
+
     def forward(self, batch: Batch) -> Tensor:
         """Teacher forcing: logits_NV of the reply tokens that are not padding, row by row."""
+        logits_NV: Tensor = self.output(self.hidden(batch))
+        return logits_NV
 
     @abstractmethod
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
@@ -52,6 +62,12 @@ class Seq2Seq(nn.Module, ABC):
         """Reads one id per row (START_ID first); logits_BV of the next one, and the state after it.
 
         The state given may be written to. Rows may stand at different positions.
+        """
+
+    def load_pretrained(self) -> None:
+        """Takes over weights that were learnt elsewhere, before a run's first step. Raises ModelError when it cannot.
+
+        Most architectures have none. Not part of `build`: whoever goes on from a checkpoint of ours has them there.
         """
 
     @property

@@ -18,16 +18,21 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from rejoinder.batches import Batch
+from rejoinder.models.activations import ACTIVATIONS, Activation
 from rejoinder.models.base import Seq2Seq, State, reply_tokens
-from rejoinder.models.layers import attention_weights, fill_up, tied_logits
-from rejoinder.recipe import PluginSettings
+from rejoinder.models.dropout import WordDropout
+from rejoinder.models.initialisation import initialise
+from rejoinder.models.layers import attention_weights, fill_up, output_layer
+from rejoinder.models.settings import Positive, Seq2SeqSettings, Share
 
-Positive = Annotated[int, Field(gt=0)]
 HALF = 0.5**0.5
 """A sum of two things of equal variance has this variance again."""
+VARIANCES = {"glu": 3.0, "relu": 1.0, "leaky_relu": 1.0}
+"""Of what the nonlinearity reads, given unit inputs; 1.5 for others. Without a gate, less than 2 (He et al. 2015): what
+is left has a mean, which adds up from layer to layer. Found by trying up to 24 layers."""
 
 
-class Settings(PluginSettings):
+class Settings(Seq2SeqSettings):
     name: Literal["convolutional"] = "convolutional"
     width: Positive = 256
     """D: width of embeddings and layers."""
@@ -38,8 +43,13 @@ class Settings(PluginSettings):
     num_decoder_layers: Positive = 4
     """Layers that write the reply. It knows its last num_decoder_layers x (kernel_size - 1) tokens and the one just
     said; what lies further back is forgotten."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    activation: Literal["glu"] | Activation = "glu"
+    """What follows a convolution: `glu`, half of it gating the other half (Dauphin et al. 2017), or a nonlinearity on
+    half as many outputs."""
+    dropout: Share = 0.0
     """Share of activations set to 0 while training: embeddings, before each convolution, before the output."""
+    attention_dropout: Share = 0.0
+    """Share of places in the context that a layer does not look at while training."""
 
     @model_validator(mode="after")
     def _odd_kernel(self) -> Settings:
@@ -67,20 +77,25 @@ class Convolutional(Seq2Seq):
         self.reply_positions = nn.Embedding(max_reply_tokens, width)
         self.encoder_layers = nn.ModuleList(_Convolution(settings) for _ in range(settings.num_encoder_layers))
         self.decoder_layers = nn.ModuleList(_DecoderLayer(settings) for _ in range(settings.num_decoder_layers))
-        self.output_bias = nn.Parameter(torch.zeros(num_ids))
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout, self.embedding_dropout = nn.Dropout(settings.dropout), nn.Dropout(settings.share_of_embeddings)
+        self.word_dropout = WordDropout(settings.word_dropout)
         # 1/sqrt(D) embeddings, scaled up by sqrt(D) at the input, give unit inputs and unit logits with tied weights.
         for table in (self.embedding, self.context_positions, self.reply_positions):
             nn.init.normal_(table.weight, std=width**-0.5)
+        self.output = output_layer(self.embedding, settings.tied_embeddings)
+        initialise(self, settings)
+        for module in self.modules():
+            if isinstance(module, _Normalised):
+                module.take_lengths()
 
-    def forward(self, batch: Batch) -> Tensor:
+    def hidden(self, batch: Batch) -> Tensor:
         keys_BSD, values_BSD = self._encode(batch.context_ids_BS, batch.context_is_pad_BS)
         places_T = torch.arange(batch.reply_input_ids_BT.shape[1], device=keys_BSD.device)
         embedded_BTD = self._embed(batch.reply_input_ids_BT, self.reply_positions(places_T))
         windows = [layer.convolution.nothing_before(embedded_BTD) for layer in self._decoder()]
         # Padding stands at the end of a reply, behind all that is read: causality alone hides it.
         hidden_BTD, _ = self._decode(embedded_BTD, windows, keys_BSD, values_BSD, batch.context_is_pad_BS)
-        return tied_logits(reply_tokens(hidden_BTD, batch), self.embedding.weight, self.output_bias)
+        return reply_tokens(hidden_BTD, batch)
 
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
         keys_BSD, values_BSD = self._encode(context_ids_BS, context_is_pad_BS)
@@ -100,9 +115,8 @@ class Convolutional(Seq2Seq):
         hidden_B1D, windows = self._decode(
             embedded_B1D, windows, state["keys_BSD"], state["values_BSD"], state["context_is_pad_BS"]
         )
-        logits_BV = tied_logits(hidden_B1D[:, 0], self.embedding.weight, self.output_bias)
         new = {f"window_{number}": window for number, window in enumerate(windows)}
-        return logits_BV, state | new | {"num_read_B": num_read_B + 1}
+        return self.output(hidden_B1D[:, 0]), state | new | {"num_read_B": num_read_B + 1}
 
     def _encode(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> tuple[Tensor, Tensor]:
         """keys_BSD, and values_BSD in which the words themselves show besides what stands around them."""
@@ -137,7 +151,8 @@ class Convolutional(Seq2Seq):
         return [layer for layer in self.decoder_layers if isinstance(layer, _DecoderLayer)]
 
     def _embed(self, ids: Tensor, positions: Tensor) -> Tensor:
-        embedded: Tensor = self.dropout((self.embedding(ids) + positions) * (self._input_scale * HALF))
+        words = self.word_dropout(self.embedding(ids))
+        embedded: Tensor = self.embedding_dropout((words + positions) * (self._input_scale * HALF))
         return embedded
 
 
@@ -147,8 +162,12 @@ class _Normalised(nn.Module):
     def __init__(self, num_outputs: int, num_inputs: int, variance: float) -> None:
         super().__init__()
         self.direction = nn.Parameter(torch.randn(num_outputs, num_inputs) * (variance / num_inputs) ** 0.5)
-        self.length = nn.Parameter(torch.linalg.vector_norm(self.direction.detach(), dim=1))
+        self.length = nn.Parameter(torch.ones(num_outputs))
         self.bias = nn.Parameter(torch.zeros(num_outputs))
+
+    def take_lengths(self) -> None:
+        """The lengths become those of the directions, once these were drawn."""
+        self.length.data = torch.linalg.vector_norm(self.direction.detach(), dim=1)
 
     def weight(self) -> Tensor:
         """The matrix, (outputs, inputs)."""
@@ -160,19 +179,23 @@ class _Normalised(nn.Module):
 
 
 class _Convolution(nn.Module):
-    """A convolution and its gate (GLU, Dauphin et al. 2017), without any padding: kernel_size - 1 positions fewer."""
+    """A convolution and its nonlinearity, without any padding: kernel_size - 1 positions fewer."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.kernel_size = settings.kernel_size
         # Section 3.5 of the paper has 4: its gates, given small inputs, let 1/4 of the variance pass. Given unit inputs
         # they let 1/3 pass: 3 E[sigmoid(sqrt(3) z)^2] = 0.99 for normal z. Dropout adds to the variance.
-        self.kernel = _Normalised(2 * settings.width, settings.width * settings.kernel_size, 3 * (1 - settings.dropout))
+        width, is_gated = settings.width, settings.activation == "glu"
+        variance = VARIANCES.get(settings.activation, 1.5) * (1 - settings.dropout)
+        self.kernel = _Normalised(2 * width if is_gated else width, width * settings.kernel_size, variance)
+        self.activation = nn.GLU(dim=1) if is_gated else ACTIVATIONS[settings.activation]()
         self.dropout = nn.Dropout(settings.dropout)
 
     def forward(self, inputs_BTD: Tensor) -> Tensor:
         kernel = self.kernel.weight().view(-1, inputs_BTD.shape[-1], self.kernel_size)
-        return F.glu(F.conv1d(inputs_BTD.transpose(1, 2), kernel, self.kernel.bias), dim=1).transpose(1, 2)
+        outputs: Tensor = self.activation(F.conv1d(inputs_BTD.transpose(1, 2), kernel, self.kernel.bias))
+        return outputs.transpose(1, 2)
 
     def nothing_before(self, like_BTD: Tensor) -> Tensor:
         """The window at the start of a row: zeros."""
@@ -184,6 +207,7 @@ class _DecoderLayer(nn.Module):
         super().__init__()
         self.convolution = _Convolution(settings)
         self.query, self.out = (_Normalised(settings.width, settings.width, 1.0) for _ in range(2))
+        self.attention_dropout = nn.Dropout(settings.attention_dropout)
 
     def forward(
         self, inputs_BTD: Tensor, embedded_BTD: Tensor, keys_BSD: Tensor, values_BSD: Tensor, context_is_pad_BS: Tensor
@@ -192,6 +216,7 @@ class _DecoderLayer(nn.Module):
         hidden_BTD = self.convolution(inputs_BTD)
         queries_BTD = (self.query(hidden_BTD) + embedded_BTD) * HALF
         scores_BTS = queries_BTD @ keys_BSD.transpose(1, 2) * keys_BSD.shape[-1] ** -0.5
-        read_BTD = attention_weights(scores_BTS, context_is_pad_BS[:, None, :]) @ values_BSD
+        weights_BTS = self.attention_dropout(attention_weights(scores_BTS, context_is_pad_BS[:, None, :]))
+        read_BTD = weights_BTS @ values_BSD
         summed: Tensor = (hidden_BTD + self.out(read_BTD)) * HALF
         return summed

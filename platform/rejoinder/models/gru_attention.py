@@ -6,21 +6,22 @@ teacher forcing is one call into the fused kernels over all positions, not a loo
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from rejoinder.batches import Batch
 from rejoinder.models.base import Seq2Seq, State, reply_tokens
-from rejoinder.models.layers import fill_up, initialise_recurrent, tied_logits
-from rejoinder.recipe import PluginSettings
+from rejoinder.models.cells import initialise_recurrent, make_cell, read_packed
+from rejoinder.models.dropout import WordDropout, token_dropout
+from rejoinder.models.initialisation import initialise
+from rejoinder.models.layers import attention_weights, fill_up, output_layer
+from rejoinder.models.settings import Positive, RecurrentSettings, Share, even_width
 
-Positive = Annotated[int, Field(gt=0)]
 
-
-class Settings(PluginSettings):
+class Settings(RecurrentSettings):
     name: Literal["gru_attention"] = "gru_attention"
     width: Positive = 256
     """D: width of embeddings and of the encoded context; even, since each direction of the encoder has half."""
@@ -31,13 +32,14 @@ class Settings(PluginSettings):
     """Bidirectional layers that read the context."""
     num_decoder_layers: Positive = 1
     """Layers that write the reply."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Share = 0.0
     """Share of activations set to 0 while training: embeddings, between layers, before the output."""
+    attention_dropout: Share = 0.0
+    """Share of places in the context that a step does not look at while training."""
 
     @model_validator(mode="after")
     def _even_width(self) -> Settings:
-        if self.width % 2:
-            raise ValueError(f"width = {self.width} must be even; try {self.width + 1}")
+        even_width(self.width)
         return self
 
 
@@ -55,29 +57,33 @@ class GruAttention(Seq2Seq):
         width, hidden = settings.width, settings.hidden_width or settings.width
         self._input_scale, self._attention_scale = width**0.5, hidden**-0.5
         self.embedding = nn.Embedding(num_ids, width)
-        self.encoder = nn.GRU(
-            width, width // 2, settings.num_encoder_layers, batch_first=True, bidirectional=True,
-            dropout=settings.dropout if settings.num_encoder_layers > 1 else 0.0,
+        variational = settings.variational_dropout
+        self.encoder = make_cell(
+            "gru", width, width // 2, settings.num_encoder_layers, bidirectional=True,
+            dropout=settings.dropout, variational=variational,
         )  # fmt: skip
-        self.decoder = nn.GRU(
-            width, hidden, settings.num_decoder_layers, batch_first=True,
-            dropout=settings.dropout if settings.num_decoder_layers > 1 else 0.0,
-        )  # fmt: skip
+        self.decoder = make_cell(
+            "gru", width, hidden, settings.num_decoder_layers, dropout=settings.dropout, variational=variational
+        )
         self.bridge = nn.Linear(width, settings.num_decoder_layers * hidden)
         self.key = nn.Linear(width, hidden, bias=False)
         self.combine = nn.Linear(hidden + width, width)
-        self.output_bias = nn.Parameter(torch.zeros(num_ids))
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = token_dropout(settings.dropout, variational)
+        self.embedding_dropout = token_dropout(settings.share_of_embeddings, variational)
+        self.word_dropout = WordDropout(settings.word_dropout)
+        self.attention_dropout = nn.Dropout(settings.attention_dropout)
         # 1/sqrt(D) embeddings, scaled up by sqrt(D) at the input, give unit inputs and unit logits with tied weights.
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
         initialise_recurrent(self.encoder)
         initialise_recurrent(self.decoder)
+        self.output = output_layer(self.embedding, settings.tied_embeddings)
+        initialise(self, settings)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def hidden(self, batch: Batch) -> Tensor:
         memory_BSD, hidden_LBD = self._encode(batch.context_ids_BS, batch.context_is_pad_BS)
         outputs_BTD, _ = self.decoder(self._embed(batch.reply_input_ids_BT), hidden_LBD)
         attended_BTD = self._attend(outputs_BTD, self.key(memory_BSD), memory_BSD, batch.context_is_pad_BS)
-        return tied_logits(reply_tokens(attended_BTD, batch), self.embedding.weight, self.output_bias)
+        return reply_tokens(attended_BTD, batch)
 
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
         memory_BSD, hidden_LBD = self._encode(context_ids_BS, context_is_pad_BS)
@@ -93,31 +99,21 @@ class GruAttention(Seq2Seq):
         hidden_LBD = state["hidden_BLD"].transpose(0, 1).contiguous()
         outputs_B1D, hidden_LBD = self.decoder(self._embed(ids_B[:, None]), hidden_LBD)
         attended_B1D = self._attend(outputs_B1D, state["keys_BSD"], state["memory_BSD"], state["context_is_pad_BS"])
-        logits_BV = tied_logits(attended_B1D[:, 0], self.embedding.weight, self.output_bias)
-        return logits_BV, state | {"hidden_BLD": hidden_LBD.transpose(0, 1).contiguous()}
+        return self.output(attended_B1D[:, 0]), state | {"hidden_BLD": hidden_LBD.transpose(0, 1).contiguous()}
 
     def _encode(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> tuple[Tensor, Tensor]:
         """memory_BSD and the decoder's first hidden_LBD."""
-        lengths_B = (~context_is_pad_BS).sum(1)
-        packed = nn.utils.rnn.pack_padded_sequence(
-            self._embed(context_ids_BS), lengths_B.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
-        )
-        encoded, last_2LBD = self.encoder(packed)
-        memory_BSD, _ = nn.utils.rnn.pad_packed_sequence(
-            encoded, batch_first=True, total_length=context_ids_BS.shape[1]
-        )
-        top_BD = torch.cat([last_2LBD[-2], last_2LBD[-1]], dim=-1)
+        memory_BSD, top_BD = read_packed(self.encoder, self._embed(context_ids_BS), (~context_is_pad_BS).sum(1))
         first_BLD = torch.tanh(self.bridge(top_BD)).view(len(top_BD), self.decoder.num_layers, -1)
         return memory_BSD, first_BLD.transpose(0, 1).contiguous()
 
     def _attend(self, outputs_BTD: Tensor, keys_BSD: Tensor, memory_BSD: Tensor, context_is_pad_BS: Tensor) -> Tensor:
         """tanh(W [output; what was read from the context]). Scaled as in Vaswani et al. 2017, for wide states."""
         scores_BTS = outputs_BTD @ keys_BSD.transpose(1, 2) * self._attention_scale
-        scores_BTS = scores_BTS.masked_fill(context_is_pad_BS[:, None, :], torch.finfo(scores_BTS.dtype).min)
-        read_BTD = scores_BTS.softmax(-1) @ memory_BSD
+        read_BTD = self.attention_dropout(attention_weights(scores_BTS, context_is_pad_BS[:, None, :])) @ memory_BSD
         attended: Tensor = self.dropout(torch.tanh(self.combine(torch.cat([outputs_BTD, read_BTD], dim=-1))))
         return attended
 
     def _embed(self, ids: Tensor) -> Tensor:
-        embedded: Tensor = self.dropout(self.embedding(ids) * self._input_scale)
+        embedded: Tensor = self.embedding_dropout(self.word_dropout(self.embedding(ids) * self._input_scale))
         return embedded

@@ -12,22 +12,23 @@ these is a turn too.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from rejoinder.batches import Batch
 from rejoinder.models.base import Seq2Seq, State, reply_tokens
-from rejoinder.models.layers import initialise_recurrent, read_packed, tied_logits
-from rejoinder.recipe import PluginSettings
+from rejoinder.models.cells import initialise_recurrent, make_cell, read_packed
+from rejoinder.models.dropout import WordDropout, token_dropout
+from rejoinder.models.initialisation import initialise
+from rejoinder.models.layers import output_layer
+from rejoinder.models.settings import Positive, RecurrentSettings, Share, even_width
 from rejoinder.text import OTHER_ID, PAD_ID, SELF_ID
 
-Positive = Annotated[int, Field(gt=0)]
 
-
-class Settings(PluginSettings):
+class Settings(RecurrentSettings):
     name: Literal["hierarchical"] = "hierarchical"
     width: Positive = 256
     """D: width of embeddings and of a turn's vector; even, since each direction of a turn's reader has half."""
@@ -39,13 +40,12 @@ class Settings(PluginSettings):
     """Bidirectional layers that read each turn; one more layer reads the turns' vectors."""
     num_decoder_layers: Positive = 1
     """Layers that write the reply."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Share = 0.0
     """Share of activations set to 0 while training: embeddings, turns' vectors, between layers, before the output."""
 
     @model_validator(mode="after")
     def _even_width(self) -> Settings:
-        if self.width % 2:
-            raise ValueError(f"width = {self.width} must be even; try {self.width + 1}")
+        even_width(self.width)
         return self
 
 
@@ -64,29 +64,32 @@ class Hierarchical(Seq2Seq):
         conversation = settings.conversation_width or width
         self._input_scale = width**0.5
         self.embedding = nn.Embedding(num_ids, width)
-        self.turn_encoder = nn.GRU(
-            width, width // 2, settings.num_encoder_layers, batch_first=True, bidirectional=True,
-            dropout=dropout if settings.num_encoder_layers > 1 else 0.0,
+        variational = settings.variational_dropout
+        self.turn_encoder = make_cell(
+            "gru", width, width // 2, settings.num_encoder_layers, bidirectional=True,
+            dropout=dropout, variational=variational,
         )  # fmt: skip
         self.conversation_encoder = nn.GRU(width, conversation, batch_first=True)
         self.before_all_turns = nn.Parameter(0.1 * torch.randn(conversation))
-        self.decoder = nn.GRU(
-            width + conversation, hidden, settings.num_decoder_layers, batch_first=True,
-            dropout=dropout if settings.num_decoder_layers > 1 else 0.0,
-        )  # fmt: skip
+        self.decoder = make_cell(
+            "gru", width + conversation, hidden, settings.num_decoder_layers, dropout=dropout, variational=variational
+        )
         self.bridge = nn.Linear(conversation, settings.num_decoder_layers * hidden)
         self.combine = nn.Linear(hidden + width, width)
-        self.output_bias = nn.Parameter(torch.zeros(num_ids))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout, self.turn_dropout = token_dropout(dropout, variational), nn.Dropout(dropout)
+        self.embedding_dropout = token_dropout(settings.share_of_embeddings, variational)
+        self.word_dropout = WordDropout(settings.word_dropout)
         # 1/sqrt(D) embeddings, scaled up by sqrt(D) at the input, give unit inputs and unit logits with tied weights.
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
         for cell in (self.turn_encoder, self.conversation_encoder, self.decoder):
             initialise_recurrent(cell)
+        self.output = output_layer(self.embedding, settings.tied_embeddings)
+        initialise(self, settings)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def hidden(self, batch: Batch) -> Tensor:
         conversation_BD = self._encode(batch.context_ids_BS, batch.context_is_pad_BS)
         said_BTD, _ = self._decode(batch.reply_input_ids_BT, conversation_BD, self._first(conversation_BD))
-        return tied_logits(reply_tokens(said_BTD, batch), self.embedding.weight, self.output_bias)
+        return reply_tokens(said_BTD, batch)
 
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
         conversation_BD = self._encode(context_ids_BS, context_is_pad_BS)
@@ -94,15 +97,14 @@ class Hierarchical(Seq2Seq):
 
     def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
         said_B1D, hidden_BLD = self._decode(ids_B[:, None], state["conversation_BD"], state["hidden_BLD"])
-        logits_BV = tied_logits(said_B1D[:, 0], self.embedding.weight, self.output_bias)
-        return logits_BV, state | {"hidden_BLD": hidden_BLD}
+        return self.output(said_B1D[:, 0]), state | {"hidden_BLD": hidden_BLD}
 
     def _encode(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> Tensor:
         """conversation_BD: the state of the conversation's reader after the newest turn."""
         turn_ids_MP, row_M, place_M = turns_of(context_ids_BS, context_is_pad_BS)
         num_tokens_M = (turn_ids_MP != PAD_ID).sum(1)
         _, turns_MD = read_packed(self.turn_encoder, self._embed(turn_ids_MP), num_tokens_M)
-        turns_MD = self.dropout(turns_MD)
+        turns_MD = self.turn_dropout(turns_MD)
         num_turns_B = torch.bincount(row_M, minlength=len(context_ids_BS))
         turns_BRD = turns_MD.new_zeros(len(context_ids_BS), int(num_turns_B.max()), turns_MD.shape[1])
         turns_BRD[row_M, place_M] = turns_MD
@@ -125,7 +127,7 @@ class Hierarchical(Seq2Seq):
         return said_BTD, hidden_LBD.transpose(0, 1).contiguous()
 
     def _embed(self, ids: Tensor) -> Tensor:
-        embedded: Tensor = self.dropout(self.embedding(ids) * self._input_scale)
+        embedded: Tensor = self.embedding_dropout(self.word_dropout(self.embedding(ids) * self._input_scale))
         return embedded
 
 

@@ -13,9 +13,29 @@ def fill_up(tensor: Tensor, length: int, dim: int = 1, value: float | bool = 0) 
     return F.pad(tensor, [0, 0] * (tensor.dim() - 1 - dim) + [0, missing], value=value)
 
 
-def tied_logits(hidden: Tensor, embedding_VD: Tensor, bias_V: Tensor) -> Tensor:
-    """Logits from the input embedding used again as the output layer (Press and Wolf 2017)."""
-    return F.linear(hidden, embedding_VD, bias_V)
+def output_layer(embedding: nn.Embedding, tied: bool = True) -> nn.Linear:
+    """The layer from hidden states to logits, with biases of 0: the embedding used again (Press and Wolf 2017), saved
+    once, under the embedding's name; or, untied, a matrix of its own, drawn like the embedding."""
+    num_ids, width = embedding.weight.shape
+    layer = nn.Linear(width, num_ids, device="meta")  # torch's own draw would be thrown away
+    layer.bias = nn.Parameter(torch.zeros(num_ids))
+    if tied:
+        layer.weight = embedding.weight
+        layer.register_state_dict_post_hook(_leave_out_weight)  # type: ignore[no-untyped-call]
+        layer.register_load_state_dict_pre_hook(_keep_weight)  # type: ignore[no-untyped-call]
+    else:
+        layer.weight = nn.Parameter(torch.randn(num_ids, width) * width**-0.5)
+    return layer
+
+
+def _leave_out_weight(_layer: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    # safetensors refuses one tensor under two names.
+    del state[prefix + "weight"]
+
+
+def _keep_weight(layer: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    # The embedding is filled by itself; torch, which asks for every name, is given what is there.
+    state[prefix + "weight"] = layer.get_parameter("weight")
 
 
 def rotations(num_positions: int, head_width: int) -> Tensor:
@@ -32,42 +52,16 @@ def rotate(heads_BHTK: Tensor, rotations_TK: Tensor) -> Tensor:
     return torch.cat([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
 
 
+def sinusoids(num_positions: int, width: int) -> Tensor:
+    """Positions as waves (Vaswani et al. 2017), (P, D): sines, then cosines, of wavelengths from 2 pi to 20,000 pi.
+
+    Scaled by sqrt(2), to the unit variance of embeddings; an odd width leaves out the last cosine.
+    """
+    frequencies = 10_000.0 ** (-torch.arange(0, width, 2) / width)
+    angles = torch.arange(num_positions)[:, None] * frequencies[None, :]
+    return 2**0.5 * torch.cat([angles.sin(), angles.cos()], dim=-1)[:, :width]
+
+
 def attention_weights(scores: Tensor, is_pad: Tensor) -> Tensor:
     """Shares that sum to 1 over the last dimension, and exactly 0 for padding; `is_pad` broadcasts to the scores."""
     return scores.masked_fill(is_pad, torch.finfo(scores.dtype).min).softmax(-1)
-
-
-def read_packed(
-    cell: nn.RNNBase, inputs_BSD: Tensor, lengths_B: Tensor, first_LBD: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Reads each row up to its length, backwards from there too if the cell has both directions.
-
-    Begins with zeros, or in a GRU or RNN with `first_LBD`. Gives outputs_BSD, zeros behind a row's length, and last_BD:
-    the top layer's final hidden state, directions joined.
-    """
-    packed = nn.utils.rnn.pack_padded_sequence(
-        inputs_BSD, lengths_B.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False
-    )
-    outputs, last = cell(packed, first_LBD)
-    outputs_BSD, _ = nn.utils.rnn.pad_packed_sequence(outputs, batch_first=True, total_length=inputs_BSD.shape[1])
-    hidden_LBD: Tensor = last[0] if isinstance(cell, nn.LSTM) else last
-    return outputs_BSD, torch.cat(list(hidden_LBD[-2:] if cell.bidirectional else hidden_LBD[-1:]), dim=-1)
-
-
-def initialise_recurrent(cell: nn.RNNBase) -> None:
-    """Orthogonal hidden-to-hidden matrices, one for each gate (Saxe et al. 2014): repeated products keep their norm.
-
-    A GRU's update gates and an LSTM's forget gates (Jozefowicz et al. 2015) start open towards the old state (bias 1),
-    so that it remembers before it has learnt to.
-    """
-    for name, parameter in cell.named_parameters():
-        if name.startswith("weight_hh"):
-            for gate in parameter.data.chunk(parameter.shape[0] // cell.hidden_size):
-                nn.init.orthogonal_(gate)
-        elif name.startswith("weight_ih"):
-            nn.init.xavier_uniform_(parameter)
-        else:
-            nn.init.zeros_(parameter)
-            if isinstance(cell, (nn.GRU, nn.LSTM)) and name.startswith("bias_ih"):
-                # Gates stand as reset, update, new in a GRU, and as input, forget, cell, output in an LSTM.
-                parameter.data[cell.hidden_size : 2 * cell.hidden_size] = 1.0

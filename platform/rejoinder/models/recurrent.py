@@ -7,25 +7,28 @@ loop over tokens. `gru_attention` is the combination of GRU and `general` in a f
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from rejoinder.batches import Batch
 from rejoinder.models.attention import ATTENTIONS
 from rejoinder.models.base import Seq2Seq, State, reply_tokens
-from rejoinder.models.layers import fill_up, initialise_recurrent, read_packed, tied_logits
-from rejoinder.recipe import PluginSettings
+from rejoinder.models.cells import initialise_recurrent, make_cell, read_packed
+from rejoinder.models.dropout import WordDropout, token_dropout
+from rejoinder.models.initialisation import initialise
+from rejoinder.models.layers import fill_up, output_layer
+from rejoinder.models.settings import Positive, RecurrentSettings, Share, even_width, heads_divide
 
-Positive = Annotated[int, Field(gt=0)]
 
-
-class Settings(PluginSettings):
+class Settings(RecurrentSettings):
     name: Literal["recurrent"] = "recurrent"
     cell: Literal["rnn", "gru", "lstm"] = "lstm"
-    """What repeats: a plain tanh layer, which forgets soonest; a GRU; an LSTM, which keeps a cell state besides."""
+    """What repeats: a plain layer, which forgets soonest; a GRU; an LSTM, which keeps a cell state besides."""
+    activation: Literal["tanh", "relu"] = "tanh"
+    """Nonlinearity of `rnn` (ReLU: Le et al. 2015); the gates of the other cells have their own."""
     attention: Literal["none", "dot", "general", "concat", "multi_head"] = "general"
     """How the decoder looks back at the context. `none` knows it by the first state alone; `dot` has no weights of its
     own; `concat` (Bahdanau et al. 2015) needs memory for T x S x hidden_width numbers a row; `multi_head` has several
@@ -46,23 +49,34 @@ class Settings(PluginSettings):
     """Layers that read the context."""
     num_decoder_layers: Positive = 1
     """Layers that write the reply."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Share = 0.0
     """Share of activations set to 0 while training: embeddings, between layers, before the output."""
+    attention_dropout: Share = 0.0
+    """Share of places in the context that a step does not look at while training."""
 
     @model_validator(mode="after")
     def _fitting(self) -> Settings:
-        if self.bidirectional and self.width % 2:
-            raise ValueError(f"width = {self.width} must be even; try {self.width + 1}, or bidirectional = false")
-        if self.attention == "multi_head" and self.width % self.num_heads:
-            fitting = [heads for heads in range(1, self.width + 1) if self.width % heads == 0]
-            near = min(fitting, key=lambda heads: abs(heads - self.num_heads))
-            raise ValueError(f"num_heads = {self.num_heads} must divide width = {self.width}; try {near}")
+        if self.bidirectional:
+            even_width(self.width, ", or bidirectional = false")
+        if self.attention == "multi_head":
+            heads_divide(self.width, self.num_heads)
         if self.attention == "dot" and self.hidden_width not in (None, self.width):
             raise ValueError(
                 f"hidden_width = {self.hidden_width} must be width = {self.width} for dot attention; try general"
             )
         if self.attention == "none" and self.input_feeding:
             raise ValueError("input_feeding = true has nothing to feed with attention = none; try general")
+        if self.attention == "none" and self.attention_dropout:
+            raise ValueError(
+                f"attention_dropout = {self.attention_dropout} has nothing to drop with attention = none; try general"
+            )
+        if self.activation != "tanh" and self.cell != "rnn":
+            raise ValueError(f"activation = {self.activation} is for cell = rnn, not {self.cell}; leave it at tanh")
+        if self.variational_dropout and self.input_feeding:
+            raise ValueError(
+                "variational_dropout = true needs all tokens at once, and input_feeding = true reads one after the "
+                "other; give up either"
+            )
         return self
 
 
@@ -80,32 +94,36 @@ class Recurrent(Seq2Seq):
         self.num_ids, self.max_context_tokens, self.max_reply_tokens = num_ids, max_context_tokens, max_reply_tokens
         width, hidden, dropout = settings.width, settings.hidden_width or settings.width, settings.dropout
         self._input_scale, self._input_feeding = width**0.5, settings.input_feeding
-        cell = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}[settings.cell]
         self.embedding = nn.Embedding(num_ids, width)
-        self.encoder: nn.RNNBase = cell(
-            width, width // 2 if settings.bidirectional else width, settings.num_encoder_layers, batch_first=True,
-            bidirectional=settings.bidirectional, dropout=dropout if settings.num_encoder_layers > 1 else 0.0,
+        variational = settings.variational_dropout
+        self.encoder = make_cell(
+            settings.cell, width, width // 2 if settings.bidirectional else width, settings.num_encoder_layers,
+            bidirectional=settings.bidirectional, dropout=dropout, variational=variational,
+            activation=settings.activation,
         )  # fmt: skip
-        self.decoder: nn.RNNBase = cell(
-            2 * width if settings.input_feeding else width, hidden, settings.num_decoder_layers, batch_first=True,
-            dropout=dropout if settings.num_decoder_layers > 1 else 0.0,
+        self.decoder = make_cell(
+            settings.cell, 2 * width if settings.input_feeding else width, hidden, settings.num_decoder_layers,
+            dropout=dropout, variational=variational, activation=settings.activation,
         )  # fmt: skip
         self._decoder_states = ("hidden_BLD", "cell_BLD") if settings.cell == "lstm" else ("hidden_BLD",)
         self.bridge = nn.Linear(width, len(self._decoder_states) * settings.num_decoder_layers * hidden)
         attention = ATTENTIONS.get(settings.attention)  # none is no attention
-        self.attention = attention(width, hidden, settings.num_heads) if attention else None
+        self.attention = attention(width, hidden, settings.num_heads, settings.attention_dropout) if attention else None
         self.combine = nn.Linear(hidden + (width if self.attention else 0), width)
-        self.output_bias = nn.Parameter(torch.zeros(num_ids))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = token_dropout(dropout, variational)
+        self.embedding_dropout = token_dropout(settings.share_of_embeddings, variational)
+        self.word_dropout = WordDropout(settings.word_dropout)
         # 1/sqrt(D) embeddings, scaled up by sqrt(D) at the input, give unit inputs and unit logits with tied weights.
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
         initialise_recurrent(self.encoder)
         initialise_recurrent(self.decoder)
+        self.output = output_layer(self.embedding, settings.tied_embeddings)
+        initialise(self, settings)
 
-    def forward(self, batch: Batch) -> Tensor:
+    def hidden(self, batch: Batch) -> Tensor:
         state = self._encode(batch.context_ids_BS, batch.context_is_pad_BS)
         attended_BTD, _ = self._decode(batch.reply_input_ids_BT, state)
-        return tied_logits(reply_tokens(attended_BTD, batch), self.embedding.weight, self.output_bias)
+        return reply_tokens(attended_BTD, batch)
 
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
         state = self._encode(context_ids_BS, context_is_pad_BS)
@@ -115,7 +133,7 @@ class Recurrent(Seq2Seq):
 
     def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
         attended_B1D, state = self._decode(ids_B[:, None], state)
-        return tied_logits(attended_B1D[:, 0], self.embedding.weight, self.output_bias), state
+        return self.output(attended_B1D[:, 0]), state
 
     def _encode(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
         """The state before the first step, its tensors as long as this batch's longest context."""
@@ -158,5 +176,5 @@ class Recurrent(Seq2Seq):
         return self.dropout(torch.tanh(self.combine(seen_BTD))), state | new
 
     def _embed(self, ids: Tensor) -> Tensor:
-        embedded: Tensor = self.dropout(self.embedding(ids) * self._input_scale)
+        embedded: Tensor = self.embedding_dropout(self.word_dropout(self.embedding(ids) * self._input_scale))
         return embedded

@@ -1,8 +1,7 @@
 """ASGD: gradient descent whose rate falls as its theory asks, and a running mean of the weights (Polyak and Juditsky
 1992; as in Bottou 2012).
 
-The mean is kept in the optimizer's state ("ax" in `optimizer.safetensors`), as torch does. What is validated, saved as
-weights and served are the last weights, not their mean.
+The mean is kept in the optimizer's state ("ax" in `optimizer.safetensors`), as torch does, and `averaged` gives it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from rejoinder.optimizers.groups import Decay, decay_groups
 from rejoinder.recipe import PluginSettings
@@ -24,7 +23,7 @@ class Settings(PluginSettings):
     power: Annotated[float, Field(gt=0, le=1)] = 0.75
     """Exponent of that fall."""
     average_after_steps: Annotated[int, Field(ge=0)] = 1_000_000
-    """The mean is of the weights after this many steps; until then it is the last weights."""
+    """The mean is of the weights after this many steps; until then the last weights are used."""
     weight_decay: Decay = 0.0
     """This share of each matrix is added to its gradient (L2); biases, norms and embeddings are left alone."""
 
@@ -36,5 +35,12 @@ def build(settings: Settings, model: nn.Module, learning_rate: float) -> torch.o
         lr=learning_rate,
         lambd=settings.fall,
         alpha=settings.power,
-        t0=settings.average_after_steps,
+        t0=settings.average_after_steps - 1,  # torch takes one step more
     )
+
+
+def averaged(optimizer: torch.optim.Optimizer) -> dict[nn.Parameter, Tensor] | None:
+    """The running mean of each weight, once there is one."""
+    # mu is the next step's share of the mean: 1 until the averaging begins.
+    means = {weight: state["ax"] for weight, state in optimizer.state.items() if state["mu"] < 1}
+    return means or None

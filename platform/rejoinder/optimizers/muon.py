@@ -32,10 +32,12 @@ class Settings(PluginSettings):
 
 
 def build(settings: Settings, model: nn.Module, learning_rate: float) -> Optimizer:
-    """Three groups: hidden matrices, whatever else decays, and what does not."""
+    """Three groups: hidden matrices, whatever else decays, and what does not. An output layer of its own is not hidden:
+    its rows are ids, as an embedding's (Jordan et al. 2024)."""
     decaying, left_alone = split_by_decay(model)
+    last = getattr(getattr(model, "output", None), "weight", None)
     muon = torch.optim.Muon(
-        [{"params": [weight for weight in decaying if weight.dim() == 2]}],
+        [{"params": [weight for weight in decaying if weight.dim() == 2 and weight is not last]}],
         lr=learning_rate,
         weight_decay=settings.weight_decay,
         momentum=settings.momentum,
@@ -43,7 +45,7 @@ def build(settings: Settings, model: nn.Module, learning_rate: float) -> Optimiz
         adjust_lr_fn="match_rms_adamw",
     )
     rest = [
-        {"params": [weight for weight in decaying if weight.dim() != 2], "weight_decay": settings.weight_decay},
+        {"params": [w for w in decaying if w.dim() != 2 or w is last], "weight_decay": settings.weight_decay},
         {"params": left_alone, "weight_decay": 0.0},
     ]
     # Fused: one kernel for all weights, on CPU too.

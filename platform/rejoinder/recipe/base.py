@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,6 +41,10 @@ class PluginSettings(Section):
 
     name: str
     """Which plug-in: the name of its file in the room's folder."""
+
+    def contradictions(self, recipe: Any) -> Iterator[str]:
+        """What else of a whole recipe does not suit this plug-in, as sentences. Asked of the model."""
+        yield from ()
 
 
 def absolute_path(value: str) -> str:

@@ -12,13 +12,17 @@ from rejoinder.recipe.base import AbsolutePath, PluginSettings, Section, plugin_
 if TYPE_CHECKING:
     CleaningSettings: TypeAlias = PluginSettings
     CorpusSettings: TypeAlias = PluginSettings
+    FilterSettings: TypeAlias = PluginSettings
     OptimizerSettings: TypeAlias = PluginSettings
     ScheduleSettings: TypeAlias = PluginSettings
+    TokenizerSettings: TypeAlias = PluginSettings
 else:
     CleaningSettings = plugin_of("rejoinder.text.cleaning")
     CorpusSettings = plugin_of("rejoinder.corpora")
+    FilterSettings = plugin_of("rejoinder.text.filters")
     OptimizerSettings = plugin_of("rejoinder.optimizers")
     ScheduleSettings = plugin_of("rejoinder.schedules")
+    TokenizerSettings = plugin_of("rejoinder.text.tokenizers")
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
@@ -30,8 +34,11 @@ class StorageSection(Section):
     uri: AbsolutePath = Field(
         default_factory=lambda: os.environ.get("REJOINDER_HOME", "~/.rejoinder"), validate_default=True
     )
-    """Directory for shards, runs and the model store. On a cluster of several nodes it must be one that every
+    """Directory for shards, runs and the model store; or an address such as `s3://bucket/prefix` or `gs://...`, with
+    credentials from the environment (docs/storage.md). On a cluster of several nodes a directory must be one that every
     node sees under the same path. Default: the environment's REJOINDER_HOME, else ~/.rejoinder."""
+    retry_s: Annotated[float, Field(ge=0)] = 60
+    """Seconds for which an address that does not answer is asked again."""
 
 
 class ClusterSection(Section):
@@ -64,6 +71,13 @@ class DataSection(Section):
     left out of training, or left in and said, or the set is not made."""
     on_duplicate: Literal["drop", "keep"] = "drop"
     """What becomes of a conversation that stands in its own split already, word for word."""
+    near_duplicate_similarity: Annotated[float, Field(ge=0.3, le=1)] | None = None
+    """How alike two conversations are to count as leak or duplicate though some words differ: the overlap of their
+    pieces of 5 bytes (Jaccard, estimated by MinHash). 0.8 finds retellings with a few changed words. null: only what
+    stands word for word."""
+    on_duplicate_exchange: Literal["keep", "drop"] = "keep"
+    """What becomes of a turn and its reply that stand in their split already, or in training while also held out,
+    as "hi", "hello" does: learnt each time, or left to be context. With `near_duplicate_similarity`, alike ones too."""
     max_same_reply: Annotated[int, Field(gt=0)] | None = None
     """How often one identical reply may be learnt from: "i don't know" a thousand times teaches to say nothing else.
     null: as often as it stands."""
@@ -79,9 +93,19 @@ class TextSection(Section):
     cleaning: tuple[CleaningSettings, ...] = ()
     """Steps that every turn goes through, in this order, in training and in serving alike. White space is always put
     right, after them."""
+    filters: tuple[FilterSettings, ...] = ()
+    """Filters that every cleaned turn is put to when shards are prepared. One that refuses it leaves out the reply or
+    the whole conversation, as its `what` says. Nothing is filtered in serving."""
+    control_tokens: tuple[Literal["system", "speaker", "persona", "topic", "rating", "emotion"], ...] = ()
+    """What stands before each context, where the corpus has it: who replies, the persona of that speaker, the topic
+    and rating of the conversation, the emotion of the reply, the system message. A caller can ask for the same. At most
+    half of the context's tokens."""
+    tokenizer: TokenizerSettings = Field(default={"name": "byte_bpe"}, validate_default=True)
+    """How text becomes token ids: learnt from the training split, or a pretrained model's own."""
     vocabulary_size: Annotated[int, Field(ge=300, le=1_000_000)] = 4_096
-    """Token ids in all: 256 bytes, the control tokens, and merges learnt from the training split. A larger one
-    makes shorter sequences and a more expensive output layer."""
+    """Token ids in all: 16 control tokens, 256 bytes for the kinds that have them, and what the tokenizer learns from
+    the training split. A larger one makes shorter sequences and a more expensive output layer. hugging_face has its
+    own."""
     max_tokenizer_conversations: Positive = 100_000
     """Conversations of the training split that the tokenizer is trained on: the first ones in corpus order."""
     max_context_turns: Positive = 4
@@ -103,6 +127,9 @@ class TrainingSection(Section):
     max_microbatch_tokens: Positive | None = None
     """Tokens that one worker may hold in memory at a time; a larger share of the global batch is done in several
     forward and backward passes. null: in one."""
+    prefetch_batches: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """Batches that a thread reads ahead of the step; 0 reads in the step's own thread. null: 2 on a GPU; 0 on a
+    CPU, where the thread would share the cores with the training. It changes nothing in what is learnt."""
     learning_rate: Annotated[float, Field(gt=0, lt=10)] = 1e-3
     """Peak rate, reached after the warm-up."""
     warmup_steps: Annotated[int, Field(ge=0)] = 100

@@ -106,8 +106,24 @@ def _contradictions(recipe: Recipe) -> Any:
             f"decoding.min_reply_tokens = {recipe.decoding.min_reply_tokens} must be below "
             f"text.max_reply_tokens = {text.max_reply_tokens}"
         )
-    if "://" in recipe.storage.uri:
+    yield from recipe.model.contradictions(recipe)
+    yield from _contradictions_of_an_address(recipe)
+
+
+def _contradictions_of_an_address(recipe: Recipe) -> Any:
+    uri = recipe.storage.uri
+    if "://" not in uri:
+        return
+    scheme, _, place = uri.partition("://")
+    if scheme not in ("s3", "gs", "file"):
+        yield f"storage.uri = {uri}: {scheme}:// is not known; give a directory, s3://, gs:// or file://"
+    elif "@" in place.partition("/")[0]:
         yield (
-            f"storage.uri = {recipe.storage.uri}: only directories are supported yet; mount the bucket, or give a "
-            "directory that every node sees"
+            f"storage.uri = {scheme}://…@{place.partition('@')[2]}: credentials do not belong in a recipe; set "
+            "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY in the environment"
+        )
+    elif recipe.registry.tracking_uri is None:
+        yield (
+            f"storage.uri = {uri}: the default MLflow store is a file and cannot lie there; start `mlflow server` and "
+            "set registry.tracking_uri, or MLFLOW_TRACKING_URI, to its address"
         )

@@ -4,8 +4,21 @@
 """
 
 from rejoinder.shards.build import Prepared, prepare
-from rejoinder.shards.manifest import Manifest, read_manifest
+from rejoinder.shards.index import ByLength, write_index
+from rejoinder.shards.manifest import MANIFEST, Manifest, fetched, read_manifest
 from rejoinder.shards.report import PAGE as REPORT
 from rejoinder.shards.shard_set import Rows, ShardSet
 
-__all__ = ["REPORT", "Manifest", "Prepared", "Rows", "ShardSet", "prepare", "read_manifest"]
+__all__ = [
+    "MANIFEST",
+    "REPORT",
+    "ByLength",
+    "Manifest",
+    "Prepared",
+    "Rows",
+    "ShardSet",
+    "fetched",
+    "prepare",
+    "read_manifest",
+    "write_index",
+]

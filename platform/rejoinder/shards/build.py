@@ -1,166 +1,278 @@
-"""Corpora in, a prepared set out: tokenizer, Arrow shards and manifest, built by Ray tasks.
+"""Corpora in, a prepared set out: tokenizer, Arrow shards, indexes and manifest, built by Ray tasks.
 
-    conversations ─▶ split by a stable hash ─▶ blocks of one split ─▶ a Ray task each: tokenize, write one shard
+    corpora ─gather─▶ pieces, cleaned, with keys ─select─▶ what is kept ─▶ tokenizer ─write─▶ shards ─▶ index, manifest
 
-The set's directory is named by the fingerprint of all it depends on; a set that stands is used as it is.
+A piece is a file or a range of one, and a task; so is a shard. The set's directory is named by the fingerprint of all
+that it depends on. What a killed process has finished stands there and is used by the next one; the manifest is
+written last, and without it there is no set.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 
 from rejoinder import __version__, cluster, console
-from rejoinder.corpora import ReadReport, fingerprints, read_corpora
-from rejoinder.errors import CorpusError, ShardError
-from rejoinder.recipe import DataSection, Recipe, TextSection
-from rejoinder.shards.manifest import TOKENIZER, CorpusFile, Manifest, ShardRecord, read_manifest, verify
-from rejoinder.shards.report import write_report
-from rejoinder.shards.schema import FORMAT, write_shard
-from rejoinder.shards.selection import Selected, SelectionReport, select, split_for
-from rejoinder.storage import Storage, disk_errors, locked, sha256_of, written_whole
-from rejoinder.text import SPLITS, Tokenizer, clean, exchanges, train_tokenizer
+from rejoinder.corpora import CorpusSettings, ReadReport, fingerprints, pieces, refuse_empty, too_many_broken
+from rejoinder.errors import CorpusError, RejoinderError, ShardError
+from rejoinder.recipe import DataSection, Recipe
+from rejoinder.shards.gather import Record, gather
+from rejoinder.shards.gathered import Gathered
+from rejoinder.shards.index import write_index
+from rejoinder.shards.manifest import (
+    MANIFEST,
+    TOKENIZER,
+    CorpusFile,
+    FileRecord,
+    Manifest,
+    ShardRecord,
+    fetched,
+    read_manifest,
+    verify,
+)
+from rejoinder.shards.report import FIGURES, PAGE, write_report
+from rejoinder.shards.schema import FORMAT
+from rejoinder.shards.selection import TRAIN, Selection, select
+from rejoinder.shards.write import write_block
+from rejoinder.storage import Folder, Storage, locked, sha256_of
+from rejoinder.text import SPLITS, CleaningReport, Tokenizer, tokenizer_files, train_tokenizer
+
+PIECE_BYTES = 8 * 2**20
+"""Raw text that one task reads; a part of a file where the reader can cut it."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A prepared set that stands on disk."""
+    """A prepared set that stands."""
 
-    directory: Path
+    folder: Folder
     manifest: Manifest
     reused: bool
+    phases_s: dict[str, float] = field(default_factory=dict)
+    """How long each phase of making it took, in seconds."""
+
+    @property
+    def directory(self) -> Path:
+        """Where this machine reads it. A remote set's is empty until something of it was `fetched`."""
+        return self.folder.directory
 
     @property
     def tokenizer(self) -> Tokenizer:
         """The tokenizer all shards were made with."""
-        return Tokenizer.load(self.directory / TOKENIZER)
+        return Tokenizer.load(fetched(self.folder, []) / TOKENIZER)
 
 
 def prepare(recipe: Recipe, *, check_hashes: bool = False) -> Prepared:
     """Makes the prepared set of this recipe, or finds it. Needs a Ray connection only when there is work to do.
 
-    Raises CorpusError, TextError, ShardError or StorageError; nothing half-written is left in the set's place.
+    Raises CorpusError, TextError, ShardError or StorageError; what cannot become a set is taken away.
     """
     corpus_files = fingerprints(recipe.data.corpora)
     fingerprint = _fingerprint(recipe, corpus_files)
-    directory = Storage(recipe).shards(fingerprint)
-    if directory.exists():
-        manifest = read_manifest(directory)
-        if check_hashes and (wrong := verify(directory)):
+    folder = Storage(recipe).shards(fingerprint)
+    directory = folder.directory
+    if folder.has(MANIFEST):
+        manifest = read_manifest(folder)
+        if check_hashes and (wrong := verify(fetched(folder))):
             raise ShardError(f"{directory}: damaged: {', '.join(wrong)}; delete the directory and run jobs/prepare.py")
-        return Prepared(directory, manifest, reused=True)
+        return Prepared(folder, manifest, reused=True)
+    build = _Build(recipe, folder)
     with cluster.connect(recipe), locked(directory, "preparing this set"):
-        if not directory.exists():  # else another process has just finished it
-            with written_whole(directory) as partial:
-                _build(recipe, fingerprint, corpus_files, partial)
-    return Prepared(directory, read_manifest(directory), reused=False)
+        if not folder.has(MANIFEST):  # else another process has just finished it
+            try:
+                build.run(fingerprint, corpus_files)
+            except RejoinderError:
+                folder.remove()
+                raise
+    return Prepared(folder, read_manifest(folder), reused=False, phases_s=build.phases_s)
 
 
-def _build(recipe: Recipe, fingerprint: str, corpus_files: list[dict[str, str]], directory: Path) -> None:
-    data = recipe.data
-    tokenizer = train_tokenizer(_training_texts(recipe), recipe.text.vocabulary_size)
-    tokenizer.save(directory / TOKENIZER)
-    report, left_out = ReadReport(), SelectionReport()
-    selected = select(recipe, report, left_out)
-    write = ray.remote(_write_block).options(num_cpus=1)
-    shared = [ray.put(tokenizer.to_json()), ray.put(recipe.text)]
-    splits: dict[str, list[ShardRecord]] = {split: [] for split in SPLITS}
-    waiting: dict[Any, str] = {}
-    with console.ProgressLine("tokenizing", None, "conversations") as progress:
-        for split, number, block in _blocks(selected, data):
-            file = directory / f"{split}-{number:05d}.arrow"
-            waiting[write.remote(file, block, *shared)] = split
-            if len(waiting) >= 2 * cluster.num_cpus():  # bounds the conversations that are in memory
-                _collect(waiting, splits, num_left=cluster.num_cpus())
-            progress.update(report.num_conversations)
-        _collect(waiting, splits, num_left=0)
-    _require_every_split(splits, data, report)
-    Manifest(
-        format=FORMAT,
-        fingerprint=fingerprint,
-        tokenizer_sha256=tokenizer.sha256,
-        vocabulary_size=tokenizer.num_ids,
-        corpora=[CorpusFile(**file) for file in corpus_files],
-        settings=_settings(recipe),
-        num_conversations=report.num_conversations,
-        num_turns=report.num_turns,
-        num_unanswered=report.num_unanswered,
-        num_broken=report.num_broken,
-        first_broken=report.first_broken,
-        num_leaks=left_out.num_leaks,
-        num_duplicates=left_out.num_duplicates,
-        num_capped_replies=left_out.num_capped_replies,
-        left_out_examples=left_out.examples,
-        splits={split: sorted(shards, key=lambda shard: shard.file) for split, shards in splits.items()},
-    ).write(directory)
-    write_report(directory)
+class _Build:
+    """The phases of making one set."""
+
+    def __init__(self, recipe: Recipe, folder: Folder) -> None:
+        self.recipe, self.folder = recipe, folder
+        self.phases_s: dict[str, float] = {}
+
+    def run(self, fingerprint: str, corpus_files: list[dict[str, Any]]) -> None:
+        """All of them, then the manifest."""
+        recipe, folder = self.recipe, self.folder
+        with self._phase("gather"):
+            gathered, met = self._gather()
+        with self._phase("select"):
+            selection = select(gathered, recipe.data)
+        with self._phase("tokenizer"):
+            tokenizer = self._tokenizer(gathered, selection)
+        with self._phase("write"):
+            splits = self._write(gathered, selection, tokenizer)
+        _require_every_split(splits, recipe.data, met.read)
+        with self._phase("index"):
+            indexes = {split: self._index(split, shards) for split, shards in splits.items()}
+        left_out = {
+            "conversations nobody replied in": met.read.num_unanswered,
+            "broken records": met.read.num_broken,
+            "conversations that cleaning empties": met.num_emptied,
+            "conversations that a filter refuses": met.num_filtered,
+        }
+        manifest = Manifest(
+            format=FORMAT,
+            fingerprint=fingerprint,
+            tokenizer_sha256=tokenizer.sha256,
+            vocabulary_size=tokenizer.num_ids,
+            corpora=[CorpusFile(**file) for file in corpus_files],
+            settings=_settings(recipe),
+            num_conversations=met.read.num_conversations,
+            num_turns=met.read.num_turns,
+            left_out=left_out | selection.left_out,
+            left_in=selection.left_in,
+            examples={"broken records": met.read.first_broken} | selection.examples,
+            cleaning=asdict(met.cleaning),
+            splits=splits,
+            indexes=indexes,
+        )
+        with self._phase("report"):
+            folder.write_text(MANIFEST, manifest.to_json())
+            write_report(folder.directory)
+            folder.publish(FIGURES, PAGE)
+        folder.remove("gathered")
+        folder.remove("records")
+
+    def _gather(self) -> tuple[Gathered, Record]:
+        """Reads the corpora, a task for each piece."""
+        recipe = self.recipe
+        todo = pieces(recipe.data.corpora, PIECE_BYTES)
+        records: list[Record] = [Record()] * len(todo)
+        num_broken: Counter[int] = Counter()
+        with console.ProgressLine("reading", None, "conversations") as progress:
+            calls = [(self.folder, number, piece, recipe) for number, piece in enumerate(todo)]
+            for number, record in _in_parallel(gather, calls):
+                records[number] = record
+                progress.update(sum(record.num_conversations for record in records))
+                num_broken[todo[number].corpus] += record.read.num_broken
+                if num_broken[todo[number].corpus] > recipe.data.max_broken_lines:
+                    last = record.read.first_broken[-1]
+                    raise too_many_broken(last, num_broken[todo[number].corpus], recipe.data.max_broken_lines)
+        met = _merged(records)
+        for corpus, settings in enumerate(recipe.data.corpora):
+            if not any(
+                record.read.num_conversations
+                for piece, record in zip(todo, records, strict=True)
+                if piece.corpus == corpus
+            ):
+                refuse_empty(settings)
+        if met.num_conversations == 0:
+            raise CorpusError(
+                f"text.cleaning and text.filters leave none of the {met.read.num_conversations:,} conversations; the "
+                "steps that took most: "
+                + (", ".join(f"{name} ({effect.count:,} turns)" for name, effect in _strongest(met.cleaning)) or "none")
+            )
+        counts, corpora = [record.num_conversations for record in records], [piece.corpus for piece in todo]
+        return Gathered(self.folder, counts, corpora), met
+
+    def _tokenizer(self, gathered: Gathered, selection: Selection) -> Tokenizer:
+        """Learnt from the training split alone: it must know nothing of what is held out."""
+        if self.folder.has(TOKENIZER):
+            return Tokenizer.load(self.folder.path(TOKENIZER))
+        text = self.recipe.text
+        kept = np.flatnonzero(selection.is_kept & (gathered.splits == TRAIN))[: text.max_tokenizer_conversations]
+
+        def texts() -> Iterator[list[str]]:
+            for start in range(0, len(kept), 4_096):
+                for _, rows in gathered.rows(kept[start : start + 4_096], ["texts"]):
+                    for said in rows["texts"].chunks:
+                        yield said.flatten().to_pylist()
+
+        with console.ProgressLine("learning the tokenizer", None, "conversations"):
+            tokenizer = train_tokenizer(text.tokenizer, texts(), text.vocabulary_size)
+        self.folder.write_text(TOKENIZER, tokenizer.to_json())
+        return tokenizer
+
+    def _write(self, gathered: Gathered, selection: Selection, tokenizer: Tokenizer) -> dict[str, list[ShardRecord]]:
+        """Writes the shards, a task for each."""
+        bare = Gathered(gathered.folder, gathered.num_conversations, gathered.corpora)  # without what is cached
+        shared, tokens, text = ray.put(bare), ray.put(tokenizer.to_json()), self.recipe.text
+        calls, num_exchanges = list[tuple[Any, ...]](), self.recipe.data.exchanges_per_shard
+        for split, name in enumerate(SPLITS):
+            for number, block in enumerate(selection.blocks(gathered, split, num_exchanges)):
+                turns = np.concatenate(
+                    [selection.is_skipped[slice(*gathered.turn_offsets[[c, c + 1]])] for c in block.tolist()]
+                )
+                calls.append((shared, f"{name}-{number:05d}.arrow", block, turns, tokens, text))
+        records: dict[str, ShardRecord] = {}
+        with console.ProgressLine("tokenizing", len(calls), "shards") as progress:
+            for number, record in _in_parallel(write_block, calls):
+                records[calls[number][1]] = record
+                progress.update(len(records))
+        shards: dict[str, list[ShardRecord]] = {split: [] for split in SPLITS}
+        for name in sorted(records):
+            if records[name].num_exchanges:
+                shards[name.rsplit("-", 1)[0]].append(records[name])
+        return shards
+
+    def _index(self, split: str, shards: list[ShardRecord]) -> FileRecord:
+        if wrong := self.folder.fetch({shard.file: shard.sha256 for shard in shards}):
+            raise ShardError(f"{self.folder}: damaged: {', '.join(wrong)}; delete it and run jobs/prepare.py")
+        name = write_index(self.folder.directory, split, [shard.file for shard in shards])
+        self.folder.publish(name)
+        file = self.folder.path(name)
+        return FileRecord(file=name, sha256=sha256_of(file), size_bytes=file.stat().st_size)
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.phases_s[name] = time.monotonic() - started
 
 
-def _blocks(selected: Iterable[Selected], data: DataSection) -> Iterator[tuple[str, int, list[Selected]]]:
-    """(split, number of the block in its split, conversations) with about `exchanges_per_shard` exchanges each."""
-    filling: dict[str, list[Selected]] = {split: [] for split in SPLITS}
-    sizes, numbers = dict.fromkeys(SPLITS, 0), dict.fromkeys(SPLITS, 0)
-    for one in selected:
-        split = one.split
-        filling[split].append(one)
-        sizes[split] += len(one.conversation.turns) - 1
-        if sizes[split] >= data.exchanges_per_shard:
-            yield split, numbers[split], filling[split]
-            filling[split], sizes[split], numbers[split] = [], 0, numbers[split] + 1
-    for split in SPLITS:
-        if filling[split]:
-            yield split, numbers[split], filling[split]
-
-
-def _write_block(file: Path, block: list[Selected], tokenizer_json: str, settings: TextSection) -> ShardRecord | None:
-    """The Ray task: one shard from one block. None when cleaning leaves no exchange."""
-    tokenizer = Tokenizer.from_json(tokenizer_json)
-    pairs = [
-        (exchange, one.conversation.id)
-        for one in block
-        for exchange in exchanges(one.conversation, tokenizer, settings, one.skipped)
-    ]
-    if not pairs:
-        return None
-    made = [exchange for exchange, _ in pairs]
-    with disk_errors(file):
-        write_shard(file, made, [id for _, id in pairs])
-    return ShardRecord(
-        file=file.name,
-        sha256=sha256_of(file),
-        size_bytes=file.stat().st_size,
-        num_exchanges=len(made),
-        num_context_tokens=sum(len(exchange.context_ids) for exchange in made),
-        num_reply_tokens=sum(len(exchange.reply_ids) for exchange in made),
-        num_reply_bytes=sum(exchange.reply_num_bytes for exchange in made),
-    )
-
-
-def _collect(waiting: dict[Any, str], splits: dict[str, list[ShardRecord]], num_left: int) -> None:
-    while len(waiting) > num_left:
-        (reference,), _ = ray.wait(list(waiting), num_returns=1)
-        (record,) = cluster.results([reference])
-        split = waiting.pop(reference)
-        if record is not None:
-            splits[split].append(record)
-
-
-def _training_texts(recipe: Recipe) -> Iterator[str]:
-    """Turns of the training split, for the tokenizer: it must learn nothing from what is held out."""
-    data, num_left = recipe.data, recipe.text.max_tokenizer_conversations
-    for conversation in read_corpora(data.corpora, data.max_broken_lines, ReadReport()):
-        if split_for(conversation, recipe) != "train":
-            continue
-        yield from (text for turn in conversation.turns if (text := clean(turn.text, recipe.text.cleaning)))
-        num_left -= 1
-        if num_left == 0:
+def _in_parallel(function: Callable[..., Any], calls: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any]]:
+    """(number of the call, its result) as they come; two for each CPU are under way at a time."""
+    task = ray.remote(_with_one_thread).options(num_cpus=1)
+    waiting: dict[Any, int] = {}
+    todo = iter(enumerate(calls))
+    most = 2 * cluster.num_cpus()
+    while True:
+        for number, call in todo:
+            waiting[task.remote(function, *call)] = number
+            if len(waiting) >= most:
+                break
+        if not waiting:
             return
+        (done,), _ = ray.wait(list(waiting), num_returns=1)
+        (result,) = cluster.results([done])
+        yield waiting.pop(done), result
+
+
+def _with_one_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    # The tokenizers library takes all cores of the machine otherwise, in each of the tasks.
+    os.environ.setdefault("RAYON_NUM_THREADS", "1")
+    return function(*arguments)
+
+
+def _merged(records: Sequence[Record]) -> Record:
+    met = Record(read=ReadReport(), cleaning=CleaningReport())
+    for record in records:
+        met.num_conversations += record.num_conversations
+        met.num_turns += record.num_turns
+        met.num_filtered += record.num_filtered
+        met.num_emptied += record.num_emptied
+        met.read.merge(record.read)
+        met.cleaning.merge(record.cleaning)
+    return met
+
+
+def _strongest(cleaning: CleaningReport) -> list[tuple[str, Any]]:
+    return sorted((cleaning.steps | cleaning.filters).items(), key=lambda item: -item[1].count)[:3]
 
 
 def _require_every_split(splits: dict[str, list[ShardRecord]], data: DataSection, report: ReadReport) -> None:
@@ -179,17 +291,20 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     """The settings that decide the bytes of the set. Not where files lie: a moved corpus is the same corpus."""
     settings = recipe.model_dump(mode="json", include={"data", "text"})
     settings["data"].pop("max_broken_lines")
+    settings["text"]["tokenizer"].pop("path", None)  # of a file that is hashed
+    of_all_readers = set(CorpusSettings.model_fields) - {"name"}  # the weight, which is the training's
     for corpus in settings["data"]["corpora"]:
-        for name in [name for name in corpus if name == "path" or name.endswith("_path")]:
+        for name in [name for name in corpus if name in of_all_readers or name == "path" or name.endswith("_path")]:
             corpus.pop(name)
     return settings
 
 
-def _fingerprint(recipe: Recipe, corpus_files: list[dict[str, str]]) -> str:
+def _fingerprint(recipe: Recipe, corpus_files: list[dict[str, Any]]) -> str:
     content = {
         "version": __version__,
         "format": FORMAT,
         "settings": _settings(recipe),
         "corpora": [(file["reader"], file["sha256"]) for file in corpus_files],
+        "tokenizer_files": [sha256_of(file) for file in tokenizer_files(recipe.text.tokenizer)],
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]

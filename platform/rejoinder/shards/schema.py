@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from rejoinder.text import Exchange
+from rejoinder.text import Exchanges
 
-FORMAT = 1
+FORMAT = 2
 """Version of the files and of the manifest. Another number is refused, never guessed at."""
 
 SCHEMA = pa.schema(
@@ -24,26 +24,29 @@ SCHEMA = pa.schema(
         pa.field("reply_ids", pa.list_(pa.int32()), nullable=False),
         pa.field("reply_num_bytes", pa.int32(), nullable=False),
         pa.field("conversation_id", pa.string(), nullable=False),
+        pa.field("corpus", pa.int16(), nullable=False),
     ],
     metadata={"rejoinder.format": str(FORMAT)},
 )
 
 
-def write_shard(file: Path, exchanges: Sequence[Exchange], conversation_ids: Sequence[str]) -> None:
-    """Writes one shard; the same exchanges give the same bytes."""
+def write_shard(file: Path, exchanges: Exchanges, conversation_ids: Sequence[str], corpora: Sequence[int]) -> None:
+    """Writes one shard; the same exchanges give the same bytes.
+
+    `conversation_ids` and `corpora` have an entry for each conversation of the block that the exchanges come from.
+    """
+    # An id may hold half an emoji, as JSON can; Arrow's text may not.
+    ids = pa.array([id.encode("utf-8", errors="replace") for id in conversation_ids], pa.string())
     columns = [
-        _lists([exchange.context_ids for exchange in exchanges]),
-        _lists([exchange.reply_ids for exchange in exchanges]),
-        pa.array([exchange.reply_num_bytes for exchange in exchanges], pa.int32()),
-        # An id may hold half an emoji, as JSON can; Arrow's text may not.
-        pa.array([id.encode("utf-8", errors="replace") for id in conversation_ids], pa.string()),
+        _lists(exchanges.context_offsets, exchanges.context_ids),
+        _lists(exchanges.reply_offsets, exchanges.reply_ids),
+        pa.array(exchanges.reply_num_bytes, pa.int32()),
+        ids.take(pa.array(exchanges.conversations)),
+        pa.array(np.asarray(corpora, np.int16)[exchanges.conversations]),
     ]
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_file(sink, SCHEMA) as writer:
         writer.write_batch(pa.record_batch(columns, schema=SCHEMA))
 
 
-def _lists(rows: list[list[int]]) -> Any:
-    offsets = np.zeros(len(rows) + 1, np.int32)
-    np.cumsum([len(row) for row in rows], out=offsets[1:])
-    values = np.fromiter((id for row in rows for id in row), np.int32, count=int(offsets[-1]))
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(values))
+def _lists(offsets: Any, values: Any) -> Any:
+    return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), pa.array(values))

@@ -1,121 +1,163 @@
-"""The corpora's conversations in, those to learn from and to measure on out: split, without leaks and duplicates.
+"""All that was gathered in, what is learnt from and measured on out: no leaks, no duplicates, no reply too often.
 
-Conversations are compared by what is said, cleaned, without regard to case and punctuation. What is held out goes
-before what is trained on: a training conversation that also stands in another split is what goes.
+Conversations are compared by what is said, cleaned, without regard to case and punctuation; and, where the recipe asks
+for it, by how similar they are. What is held out goes before what is trained on: a training conversation that also
+stands in another split is what goes.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from rejoinder.corpora import Conversation, ReadReport, read_corpora
+import numpy as np
+
 from rejoinder.errors import CorpusError
-from rejoinder.recipe import Recipe
-from rejoinder.text import clean, split_of
+from rejoinder.recipe import DataSection
+from rejoinder.shards import near
+from rejoinder.shards.gathered import Gathered
+from rejoinder.text import SPLITS
 
+Array = np.ndarray[Any, np.dtype[Any]]
+TRAIN, VALID, TEST = range(len(SPLITS))
 NUM_EXAMPLES = 5
-_NOT_SAID = re.compile(r"[\W_]+")
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass
-class SelectionReport:
-    """What was left out, and examples; filled as the stream is consumed."""
+class Selection:
+    """What is kept, and why the rest is not."""
 
-    num_leaks: int = 0
-    num_duplicates: int = 0
-    num_capped_replies: int = 0
+    is_kept: Array
+    """(C,) of the conversations."""
+    is_skipped: Array
+    """(T,) True for a turn that is not learnt as a reply, though it is context of others."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    left_in: dict[str, int] = field(default_factory=dict)
+    """What was found, and is learnt from all the same."""
     examples: dict[str, list[str]] = field(default_factory=dict)
 
-    def note(self, what: str, conversation: Conversation, other: str) -> None:
-        """Remembers the first few of each kind."""
-        kept = self.examples.setdefault(what, [])
-        if len(kept) < NUM_EXAMPLES:
-            kept.append(f"{conversation.id} ({other}): {conversation.turns[0].text[:80]}")
+    def note(self, what: str, is_found: Array, gathered: Gathered, why: Any, *, leave_out: bool) -> None:
+        """Counts these conversations, shows the first few, and leaves them out."""
+        (self.left_out if leave_out else self.left_in)[what] = int(is_found.sum())
+        if leave_out:
+            self.is_kept &= ~is_found
+        self.examples[what] = [
+            f"{id} ({why(number)}): {text}"
+            for number in np.flatnonzero(is_found)[:NUM_EXAMPLES].tolist()
+            for id, text in [gathered.example(number)]
+        ]
+
+    def blocks(self, gathered: Gathered, split: int, num_exchanges: int) -> list[Array]:
+        """The kept conversations of a split, in order, in blocks of about so many exchanges: a shard each."""
+        kept = np.flatnonzero(self.is_kept & (gathered.splits == split))
+        learnt_before = np.concatenate([[0], np.cumsum(~self.is_skipped)])
+        starts, ends = gathered.turn_offsets[kept], gathered.turn_offsets[kept + 1]
+        # A conversation's first turn is no reply.
+        exchanges_before = np.concatenate([[0], np.cumsum(learnt_before[ends] - learnt_before[starts + 1])])
+        blocks, start = [], 0
+        while start < len(kept):
+            stop = int(np.searchsorted(exchanges_before, exchanges_before[start] + num_exchanges))
+            blocks.append(kept[start : max(stop, start + 1)])
+            start = max(stop, start + 1)
+        return blocks
 
 
-@dataclass(frozen=True)
-class Selected:
-    """A conversation in its split; replies whose turn numbers stand in `skipped` are not learnt from."""
+def select(gathered: Gathered, data: DataSection) -> Selection:
+    """Decides over all conversations at once. Raises CorpusError at a leak when `data.on_leak` is `refuse`."""
+    splits, keys = gathered.splits, gathered.keys
+    selection = Selection(np.ones(len(keys), np.bool_), gathered.is_refused.copy())
+    selection.left_out["replies that a filter refuses"] = int(gathered.is_refused.sum())
+    exact_keys, asks_for_near = keys, data.near_duplicate_similarity is not None
+    if data.near_duplicate_similarity is not None:
+        keys = keys[near.first_of_its_like(gathered.signatures("signature"), data.near_duplicate_similarity)]
 
-    split: str
-    conversation: Conversation
-    skipped: frozenset[int] = frozenset()
+    leaks_into = _leaks(keys, splits)
+    is_leak, is_exact = leaks_into >= 0, _leaks(exact_keys, splits) >= 0
+    if data.on_leak == "refuse" and is_leak.any():
+        number = int(np.argmax(is_leak))
+        raise CorpusError(
+            f"conversation {gathered.example(number)[0]} of the {SPLITS[splits[number]]} split stands in the "
+            f"{SPLITS[leaks_into[number]]} split too, and data.on_leak = refuse; set it to drop, or take the "
+            "conversation out of the corpus"
+        )
 
+    def where(number: int) -> str:
+        return f"{SPLITS[splits[number]]}, also in {SPLITS[leaks_into[number]]}"
 
-def select(recipe: Recipe, read: ReadReport, report: SelectionReport) -> Iterator[Selected]:
-    """Every conversation that is kept, in corpus order. Reads the corpora twice.
+    drop = data.on_leak == "drop"
+    selection.note("leaks between splits", is_leak & is_exact, gathered, where, leave_out=drop)
+    if asks_for_near:
+        selection.note("near leaks between splits", is_leak & ~is_exact, gathered, where, leave_out=drop)
 
-    Raises CorpusError at the first leak when `data.on_leak` is `refuse`.
-    """
-    data = recipe.data
-    held_out = _held_out(recipe)
-    seen: dict[str, set[bytes]] = {"train": set(), "valid": set(), "test": set()}
-    num_same: Counter[bytes] = Counter()
-    for conversation in read_corpora(data.corpora, data.max_broken_lines, read):
-        split, said = split_for(conversation, recipe), fingerprint_of(conversation, recipe)
-        leaked_from = held_out.get(said, split) if split == "train" or held_out.get(said) == "test" else split
-        if leaked_from != split:
-            report.num_leaks += 1
-            report.note("leak", conversation, f"{split}, also in {leaked_from}")
-            if data.on_leak == "refuse":
-                raise CorpusError(
-                    f"conversation {conversation.id} of the {split} split stands in the {leaked_from} split too, and "
-                    "data.on_leak = refuse; set it to drop, or take the conversation out of the corpus"
-                )
-            if data.on_leak == "drop":
-                continue
-        if said in seen[split] and data.on_duplicate == "drop":
-            report.num_duplicates += 1
-            report.note("duplicate", conversation, split)
-            continue
-        seen[split].add(said)
-        skipped = _capped(conversation, recipe, num_same) if split == "train" else frozenset[int]()
-        report.num_capped_replies += len(skipped)
-        yield Selected(split, conversation, skipped)
+    kept, drop = selection.is_kept.copy(), data.on_duplicate == "drop"
+    is_duplicate, is_exact = kept & ~_is_first(keys, splits, kept), kept & ~_is_first(exact_keys, splits, kept)
 
+    def split_of(number: int) -> str:
+        return SPLITS[splits[number]]
 
-def split_for(conversation: Conversation, recipe: Recipe) -> str:
-    """The corpus's own split where it has one, else by the stable hash of the conversation's id."""
-    data = recipe.data
-    return conversation.split or split_of(conversation.id, data.split_seed, data.valid_fraction, data.test_fraction)
+    selection.note("duplicates within a split", is_duplicate & is_exact, gathered, split_of, leave_out=drop)
+    if asks_for_near:
+        selection.note("near duplicates within a split", is_duplicate & ~is_exact, gathered, split_of, leave_out=drop)
+
+    _skip_exchanges(gathered, data, selection)
+    return selection
 
 
-def fingerprint_of(conversation: Conversation, recipe: Recipe) -> bytes:
-    """16 bytes that two conversations share when the same words are said in the same turns."""
-    steps = recipe.text.cleaning
-    said = "\n".join(_words(clean(turn.text, steps)) for turn in conversation.turns)
-    return hashlib.blake2b(said.encode(), digest_size=16).digest()
+def _skip_exchanges(gathered: Gathered, data: DataSection, selection: Selection) -> None:
+    """Marks the replies of kept conversations that are not learnt: exchanges seen before, replies learnt enough."""
+    offsets, turn_keys = gathered.turn_offsets, gathered.turn_keys
+    num_turns = np.diff(offsets)
+    splits = np.repeat(gathered.splits, num_turns)
+    is_learnt = np.repeat(selection.is_kept, num_turns) & ~selection.is_skipped
+    is_learnt[offsets[:-1]] = False
+
+    keys = np.zeros_like(turn_keys)
+    keys[1:] = (turn_keys[:-1] * _MIX) ^ turn_keys[1:]  # the turn before, and the reply
+    drop = data.on_duplicate_exchange == "drop"
+    if data.near_duplicate_similarity is not None and drop:
+        keys = keys[near.first_of_its_like(gathered.signatures("signatures"), data.near_duplicate_similarity)]
+    leaks = is_learnt & (_leaks(keys, np.where(is_learnt, splits, -1)) >= 0)
+    duplicates = is_learnt & ~leaks & ~_is_first(keys, splits, is_learnt & ~leaks)
+    counts = selection.left_out if drop else selection.left_in
+    counts["exchanges that also stand in a held-out split"] = int(leaks.sum())
+    counts["exchanges that stand in their split already"] = int(duplicates.sum())
+    if drop:
+        selection.is_skipped |= leaks | duplicates
+        is_learnt &= ~(leaks | duplicates)
+
+    if data.max_same_reply is not None:
+        replies = np.flatnonzero(is_learnt & (splits == TRAIN))
+        too_many = replies[_occurrence(turn_keys[replies]) >= data.max_same_reply]
+        selection.is_skipped[too_many] = True
+        selection.left_out["replies that were learnt often enough"] = len(too_many)
 
 
-def _held_out(recipe: Recipe) -> dict[bytes, str]:
-    """What is said in the validation and test splits; in both: test."""
-    data, found = recipe.data, dict[bytes, str]()
-    for conversation in read_corpora(data.corpora, data.max_broken_lines, ReadReport()):
-        split = split_for(conversation, recipe)
-        if split != "train":
-            said = fingerprint_of(conversation, recipe)
-            found[said] = "test" if "test" in (split, found.get(said)) else split
-    return found
+def _leaks(keys: Array, splits: Array) -> Array:
+    """(N,) the split that each one leaks into: of a training one valid or test, of a validation one test; else -1."""
+    in_test = np.isin(keys, keys[splits == TEST])
+    in_valid = np.isin(keys, keys[splits == VALID])
+    is_train, is_valid = splits == TRAIN, splits == VALID
+    return np.select(
+        [in_test & (is_train | is_valid), in_valid & is_train], [np.int8(TEST), np.int8(VALID)], np.int8(-1)
+    )
 
 
-def _capped(conversation: Conversation, recipe: Recipe, num_same: Counter[bytes]) -> frozenset[int]:
-    """Turns whose reply was learnt `data.max_same_reply` times already."""
-    most = recipe.data.max_same_reply
-    if most is None:
-        return frozenset()
-    skipped = set()
-    for number, turn in enumerate(conversation.turns[1:], start=1):
-        said = hashlib.blake2b(_words(clean(turn.text, recipe.text.cleaning)).encode(), digest_size=8).digest()
-        num_same[said] += 1
-        if num_same[said] > most:
-            skipped.add(number)
-    return frozenset(skipped)
+def _is_first(keys: Array, splits: Array, among: Array) -> Array:
+    """(N,) True for the first of its key in its split, among those."""
+    numbers = np.flatnonzero(among)
+    is_first = np.zeros(len(keys), np.bool_)
+    is_first[numbers[_occurrence(keys[numbers] ^ (splits[numbers].astype(np.uint64) * _MIX)) == 0]] = True
+    return is_first
 
 
-def _words(text: str) -> str:
-    """Letters and digits, lower-cased; of a text without any, such as an emoji, the text itself."""
-    return _NOT_SAID.sub(" ", text.casefold()).strip() or text
+def _occurrence(keys: Array) -> Array:
+    """How many equal keys stand before each."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    is_start = np.ones(len(keys), np.bool_)
+    is_start[1:] = ordered[1:] != ordered[:-1]
+    starts = np.maximum.accumulate(np.where(is_start, np.arange(len(keys)), 0))
+    occurrence = np.empty(len(keys), np.int64)
+    occurrence[order] = np.arange(len(keys)) - starts
+    return occurrence

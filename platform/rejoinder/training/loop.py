@@ -8,7 +8,7 @@ function of it, so a run that goes on from a checkpoint does what it would have 
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from rejoinder import checkpoints
-from rejoinder.batches import GlobalBatch, Position, epochs_from, load, microbatches, share
+from rejoinder.batches import Ahead, Position, RankStep, epochs_from, rank_steps
 from rejoinder.checkpoints import CheckpointStore, Progress
 from rejoinder.errors import CheckpointError, TrainingError
 from rejoinder.evaluation import Measured, measure_loss
@@ -52,46 +52,51 @@ def train_loop(
     ddp = DistributedDataParallel(model) if context.world_size > 1 else model
     meter = Meter(context, tracker, settings.log_every_steps)
 
-    batches = epochs_from(progress.position, train_set, settings.batch_tokens, settings.seed)
+    weights = [getattr(corpus, "weight", 1.0) for corpus in recipe.data.corpora]
+    steps = rank_steps(
+        epochs_from(progress.position, train_set, settings.batch_tokens, settings.seed, weights), train_set,
+        context.rank, context.world_size, settings.max_microbatch_tokens, pin=context.device.type == "cuda",
+    )  # fmt: skip
     metrics = progress.metrics
-    for step in range(progress.step + 1, settings.num_steps + 1):
-        position, batch = next(batches)
-        rate = _set_learning_rate(optimizer, learning_rate_at(step, settings))
-        # Dropout is drawn anew from the step, so that nothing of a generator needs saving.
-        torch.manual_seed(hash((settings.seed, step, context.rank)) % 2**63)
-        loss_nats = _accumulate_gradients(ddp, batch, train_set, context, recipe, meter)
-        norm = nn.utils.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
-        if not torch.isfinite(norm):
-            raise TrainingError(
-                f"step {step}: the gradient is {norm.item()}, training has diverged; lower training.learning_rate = "
-                f"{settings.learning_rate} or raise training.warmup_steps = {settings.warmup_steps}"
-            )
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        meter.step(step, position.epoch, loss_nats, batch.num_reply_tokens, rate, norm)
+    with Ahead(steps, _num_ahead(context.device, settings.prefetch_batches)) as ahead, closing(store):
+        for step in range(progress.step + 1, settings.num_steps + 1):
+            share = next(ahead)
+            rate = _set_learning_rate(optimizer, learning_rate_at(step, settings))
+            # Dropout is drawn anew from the step, so that nothing of a generator needs saving.
+            torch.manual_seed(hash((settings.seed, step, context.rank)) % 2**63)
+            loss_nats = _accumulate_gradients(ddp, share, context, recipe, meter)
+            norm = nn.utils.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
+            if not torch.isfinite(norm):
+                raise TrainingError(
+                    f"step {step}: the gradient is {norm.item()}, training has diverged; lower training.learning_rate "
+                    f"= {settings.learning_rate} or raise training.warmup_steps = {settings.warmup_steps}"
+                )
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            meter.step(step, share.position.epoch, loss_nats, share.num_reply_tokens, rate, norm)
 
-        stopping = context.stop_requested()
-        validates = stopping or step == settings.num_steps or step % settings.validate_every_steps == 0
-        if validates:
-            measured = measure_loss(
-                model, valid_set, recipe.evaluation.batch_tokens, context.rank, context.world_size,
-                settings.max_microbatch_tokens,
-            )  # fmt: skip
-            metrics = _over_all_ranks(measured, context).metrics("valid")
-            meter.pause()
-        if validates or step % settings.checkpoint_every_steps == 0:
-            made = Progress(step, position, train_set.manifest.fingerprint, metrics if validates else {})
-            if context.rank == 0:
-                checkpoints.save(store.path(step), model, optimizer, tokenizer.to_json(), recipe, made)
-                store.prune()
-            if context.world_size > 1:
-                dist.barrier()  # what a rank would go back to stands before any rank goes on
-        if validates:
-            if context.rank == 0:
-                tracker.log(metrics, step)
-            context.report({"step": step, **metrics})
-        if stopping:
-            break
+            stopping = context.stop_requested()
+            validates = stopping or step == settings.num_steps or step % settings.validate_every_steps == 0
+            if validates:
+                measured = measure_loss(
+                    model, valid_set, recipe.evaluation.batch_tokens, context.rank, context.world_size,
+                    settings.max_microbatch_tokens,
+                )  # fmt: skip
+                metrics = _over_all_ranks(measured, context).metrics("valid")
+                meter.pause()
+            if validates or step % settings.checkpoint_every_steps == 0:
+                made = Progress(step, share.position, train_set.manifest.fingerprint, metrics if validates else {})
+                if context.rank == 0:
+                    checkpoints.save(store.path(step), model, optimizer, tokenizer.to_json(), recipe, made)
+                    store.keep(step)
+                if context.world_size > 1:
+                    dist.barrier()  # no rank goes on before what it would go back to is written
+            if validates:
+                if context.rank == 0:
+                    tracker.log(metrics, step)
+                context.report({"step": step, **metrics})
+            if stopping:
+                break
     return metrics
 
 
@@ -102,12 +107,14 @@ def _resume(
 
     Rank 0 chooses, so that all ranks go on from the same one whatever happens to the files meanwhile.
     """
-    chosen: list[Path | None] = [store.last() if context.rank == 0 else None]
+    last = store.last() if context.rank == 0 else None
+    chosen = [last.name if last else None]
     if context.world_size > 1:
         dist.broadcast_object_list(chosen)
-    last = chosen[0]
-    if last is None:
+    if chosen[0] is None:
+        model.load_pretrained()
         return Progress(0, Position(), data_fingerprint)
+    last = last or store.fetched(chosen[0])
     progress = checkpoints.read_progress(last)
     if progress.data_fingerprint != data_fingerprint:
         raise CheckpointError(
@@ -126,23 +133,27 @@ def _set_learning_rate(optimizer: Optimizer, rate: float) -> float:
     return rate
 
 
+def _num_ahead(device: torch.device, prefetch_batches: int | None) -> int:
+    """On a CPU the reading thread would take its time from the computing ones; a GPU leaves the CPU free."""
+    if prefetch_batches is None:
+        return 2 if device.type == "cuda" else 0
+    return prefetch_batches
+
+
 def _accumulate_gradients(
-    ddp: nn.Module, batch: GlobalBatch, train_set: ShardSet, context: TrainingContext, recipe: Recipe, meter: Meter
+    ddp: nn.Module, share: RankStep, context: TrainingContext, recipe: Recipe, meter: Meter
 ) -> Tensor:
     """Forward and backward over this rank's share; its summed loss in nats, without the graph."""
     settings = recipe.training
-    rows = share(batch, context.rank, context.world_size)
-    # A rank without rows of its own still has to take part in the averaging of gradients: with a loss of weight 0.
-    weight = context.world_size / batch.num_reply_tokens if len(rows) else 0.0
-    pieces = microbatches(rows if len(rows) else batch.rows[:1], train_set, settings.max_microbatch_tokens)
+    weight = 0.0 if share.is_idle else context.world_size / share.num_reply_tokens
     total = torch.zeros((), device=context.device)
-    for number, piece in enumerate(pieces):
-        read = load(train_set, piece).to(context.device)
-        with _no_sync(ddp, is_last=number == len(pieces) - 1), _autocast(context.device, settings.precision):
+    for number, piece in enumerate(share.pieces):
+        read = piece.to(context.device)
+        with _no_sync(ddp, is_last=number == len(share.pieces) - 1), _autocast(context.device, settings.precision):
             loss = loss_sum(ddp(read), read.reply_ids_BT[~read.reply_is_pad_BT], settings.label_smoothing)
             # DDP averages over ranks: the factor world_size makes a sum of it.
             (loss * weight).backward()  # type: ignore[no-untyped-call]
-        if len(rows):
+        if not share.is_idle:
             total += loss.detach()
             meter.count(read)
     return total

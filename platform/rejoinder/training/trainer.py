@@ -26,13 +26,15 @@ from rejoinder import checkpoints, cluster, console
 from rejoinder.checkpoints import CheckpointStore
 from rejoinder.errors import CheckpointError, ClusterError, RejoinderError, TrainingError
 from rejoinder.recipe import Recipe
-from rejoinder.shards import Prepared
-from rejoinder.storage import Storage, locked
+from rejoinder.shards import MANIFEST, Prepared, fetched
+from rejoinder.storage import Folder, Storage, locked
 from rejoinder.training.context import NoTracker, StepReport, Tracker
 from rejoinder.training.loop import train_loop
 
 # Settings that change how a run is watched or divided, not what it learns.
-_NO_DIFFERENCE = {"log_every_steps", "checkpoint_every_steps", "max_microbatch_tokens", "max_restarts"}
+_NO_DIFFERENCE = {
+    "log_every_steps", "checkpoint_every_steps", "max_microbatch_tokens", "max_restarts", "prefetch_batches",
+}  # fmt: skip
 
 _START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
 
@@ -54,6 +56,7 @@ def run_fingerprint(recipe: Recipe, prepared: Prepared) -> str:
     """16 hexadecimal digits of all that decides what a run learns; the number of workers is not among it."""
     content = {
         "data": prepared.manifest.fingerprint,
+        "weights": [getattr(corpus, "weight", 1.0) for corpus in recipe.data.corpora],  # no shard depends on them
         "model": recipe.model.model_dump(mode="json"),
         "training": recipe.training.model_dump(mode="json", exclude=_NO_DIFFERENCE),
     }
@@ -68,8 +71,8 @@ def train(
 
     `fresh` deletes what the run has made so far. Raises TrainingError, ClusterError, StorageError or CheckpointError.
     """
-    directory = Storage(recipe).run(run_fingerprint(recipe, prepared))
-    store = CheckpointStore(directory / "checkpoints")
+    folder = Storage(recipe).run(run_fingerprint(recipe, prepared))
+    store, directory = CheckpointStore(folder / "checkpoints"), folder.directory
     with locked(directory, "this training run"):
         if fresh:
             store.clear()
@@ -80,7 +83,7 @@ def train(
                 _fit_with_restarts(recipe, prepared, store, tracker or NoTracker(), on_report)
     best = store.best()
     if best is None:
-        raise CheckpointError(f"{store.directory}: no whole checkpoint was validated; train again with --fresh")
+        raise CheckpointError(f"{store.folder}: no whole checkpoint was validated; train again with --fresh")
     return TrainedRun(directory.name, directory, best, checkpoints.read_progress(best).metrics, reused)
 
 
@@ -121,7 +124,7 @@ def _fit_with_restarts(
     for attempt in range(recipe.training.max_restarts + 1):
         first_step = _steps_made(store)
         if first_step:
-            console.say(f"   going on from the checkpoint of step {first_step:,} in {store.directory}")
+            console.say(f"   going on from the checkpoint of step {first_step:,} in {store.folder}")
         try:
             _fit(recipe, prepared, store, tracker, on_report, first_step)
             return
@@ -134,7 +137,7 @@ def _fit_with_restarts(
             if attempt == recipe.training.max_restarts:
                 raise TrainingError(
                     f"training failed {attempt + 1} times, the last time with: {_last_line(cause)}; --debug shows the "
-                    f"traceback. The checkpoints are kept in {store.directory}"
+                    f"traceback. The checkpoints are kept in {store.folder}"
                 ) from error
             console.say(
                 f"   a worker was lost ({_last_line(cause)}); restart {attempt + 1} of {recipe.training.max_restarts}"
@@ -146,7 +149,7 @@ def _fit(
 ) -> None:
     scaling = recipe.scaling
     board = ray.remote(cluster.Board).options(num_cpus=0).remote()
-    worker = _Worker(recipe, prepared.directory, store.directory, tracker, board)
+    worker = _Worker(recipe, prepared.folder, store.folder, tracker, board)
     resources = {"CPU": scaling.cpus_per_worker} | ({"GPU": scaling.gpus_per_worker} if scaling.gpus_per_worker else {})
     # A name that no run had before: of what Ray keeps under it nothing is needed afterwards.
     ray_name, ray_storage = f"{store.directory.parent.name}-{uuid.uuid4().hex[:8]}", Storage(recipe).ray
@@ -177,24 +180,25 @@ def _fit(
 
 @dataclass
 class _Worker:
-    """What each Ray Train worker runs. Carries plain data and absolute paths only."""
+    """What each Ray Train worker runs. Carries plain data and places that mean the same on every node."""
 
     recipe: Recipe
-    shards: Path
-    checkpoints: Path
+    shards: Folder
+    checkpoints: Folder
     tracker: Tracker
     board: Any
     __name__ = "train_worker"
 
     def __call__(self) -> dict[str, float]:
         torch.set_num_threads(self.recipe.scaling.cpus_per_worker)
-        if not self.shards.is_dir():
+        if not self.shards.has(MANIFEST):
             raise ClusterError(
                 f"{self.shards}: the node {ray.util.get_node_ip_address()} does not see this directory; set "
-                "storage.uri to one that every node shares"
+                "storage.uri to one that every node shares, or to s3://bucket/prefix"
             )
+        shards = fetched(self.shards, ["train", "valid"])
         context = _RayContext(self.board)
-        return train_loop(context, self.recipe, self.shards, CheckpointStore(self.checkpoints), self.tracker)
+        return train_loop(context, self.recipe, shards, CheckpointStore(self.checkpoints), self.tracker)
 
 
 class _RayContext:

@@ -18,23 +18,12 @@ ROOM = "rejoinder.text.cleaning"
 def clean(text: str, steps: tuple[PluginSettings, ...] = ()) -> str:
     """The text after all steps. Whatever they are, white space runs become one blank, ends are stripped, and lone
     surrogates, which are no characters, are replaced."""
-    text = _well_formed(text)
+    text = well_formed(text)
     for step in steps:
         text = catalog.pick(ROOM, step.name).clean(step, text)
     return " ".join(text.split())
 
 
-def changes(text: str, steps: tuple[PluginSettings, ...]) -> dict[str, tuple[str, str]]:
-    """What each step would change: its name -> (before, after)."""
-    changed = {}
-    text = _well_formed(text)
-    for step in steps:
-        after: str = catalog.pick(ROOM, step.name).clean(step, text)
-        if after != text:
-            changed[step.name] = (text, after)
-        text = after
-    return changed
-
-
-def _well_formed(text: str) -> str:
-    return text.encode("utf-8", errors="replace").decode("utf-8")
+def well_formed(text: str) -> str:
+    """The text with a question mark for each lone surrogate."""
+    return text if text.isascii() else text.encode("utf-8", errors="replace").decode("utf-8")

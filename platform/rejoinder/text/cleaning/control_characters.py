@@ -17,4 +17,4 @@ class Settings(PluginSettings):
 
 def clean(settings: Settings, text: str) -> str:
     """The text without them."""
-    return _UNSEEN.sub("", text)
+    return text if text.isprintable() else _UNSEEN.sub("", text)

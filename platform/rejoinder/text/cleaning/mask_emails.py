@@ -16,4 +16,4 @@ class Settings(PluginSettings):
 
 def clean(settings: Settings, text: str) -> str:
     """The text with [email] for each address."""
-    return _EMAIL.sub("[email]", text)
+    return _EMAIL.sub("[email]", text) if "@" in text else text

@@ -13,6 +13,7 @@ _PHONE = re.compile(
     r"|\(\d{2,5}\)[\s.-]?\d{2,5}(?:[\s.-]?\d{2,5}){1,3}"
     r"|\d{3}[\s.-]\d{3}[\s.-]\d{4})(?!\w)"
 )
+_HAS_TWO_DIGITS = re.compile(r"\d\d").search  # side by side, as in each of the forms above
 
 
 class Settings(PluginSettings):
@@ -21,4 +22,4 @@ class Settings(PluginSettings):
 
 def clean(settings: Settings, text: str) -> str:
     """The text with [phone] for each number that is written as one."""
-    return _PHONE.sub("[phone]", text)
+    return _PHONE.sub("[phone]", text) if _HAS_TWO_DIGITS(text) else text

@@ -16,4 +16,4 @@ class Settings(PluginSettings):
 
 def clean(settings: Settings, text: str) -> str:
     """The text with [url] for each address; a mark of punctuation at its end stays."""
-    return _URL.sub("[url]", text)
+    return _URL.sub("[url]", text) if "://" in text or "www." in text.lower() else text

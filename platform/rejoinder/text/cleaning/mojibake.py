@@ -27,4 +27,4 @@ class Settings(PluginSettings):
 
 def clean(settings: Settings, text: str) -> str:
     """The text as it was meant, where that can be told with confidence."""
-    return ftfy.fix_text(text, _ENCODING_ONLY)
+    return text if text.isascii() else ftfy.fix_text(text, _ENCODING_ONLY)

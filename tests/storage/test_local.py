@@ -17,7 +17,7 @@ from rejoinder.errors import StorageError
 from rejoinder.recipe import Recipe
 from rejoinder.storage import Storage, explain_os_error, locked, sha256_of, write_text_whole, written_whole
 
-PLATFORM = Path(__file__).resolve().parents[1] / "platform"
+PLATFORM = Path(__file__).resolve().parents[2] / "platform"
 HOLD = """
 import sys, time
 from pathlib import Path
@@ -30,8 +30,8 @@ with locked(Path(sys.argv[1]), "preparing this set"):
 
 def test_everything_that_is_made_lies_under_the_storage_uri(recipe: Recipe) -> None:
     storage = Storage(recipe)
-    assert storage.shards("abc") == Path(recipe.storage.uri, "shards", "test-abc")
-    assert storage.run("abc") == Path(recipe.storage.uri, "runs", "test-abc")
+    assert storage.shards("abc").directory == Path(recipe.storage.uri, "shards", "test-abc")
+    assert storage.run("abc").directory == Path(recipe.storage.uri, "runs", "test-abc")
     assert {storage.ray.parent, storage.mlflow.parent, storage.models.parent} == {Path(recipe.storage.uri)}
 
 

@@ -9,25 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rejoinder.batches import (
-    GlobalBatch,
-    Position,
-    collate,
-    epochs_from,
-    load,
-    microbatches,
-    plan_epoch,
-    plan_in_order,
-    share,
-)
+from rejoinder.batches import GlobalBatch, Position, epochs_from, microbatches, plan_epoch, plan_in_order, share
 from rejoinder.corpora import made_up
 from rejoinder.recipe import TextSection
-from rejoinder.shards import ShardSet
-from rejoinder.text import END_ID, PAD_ID, START_ID, Tokenizer, exchanges
+from rejoinder.shards import ByLength, ShardSet
+from rejoinder.shards.index import by_length
+from rejoinder.text import Tokenizer, exchanges_of
 
 LONGEST = 60  # of the longest context and the longest reply below
 
@@ -38,14 +28,21 @@ class Lengths:
 
     context_lengths: Any
     reply_lengths: Any
+    corpora: Any
+    by_length: ByLength
 
     def __len__(self) -> int:
         return len(self.context_lengths)
 
 
-def lengths(of_rows: list[tuple[int, int]]) -> Lengths:
-    contexts, replies = zip(*of_rows, strict=True)
-    return Lengths(np.array(contexts), np.array(replies))
+def lengths(of_rows: list[tuple[int, ...]]) -> Lengths:
+    """Rows of (context length, reply length) or (context length, reply length, corpus)."""
+    contexts, replies, corpora = np.array([(*row, 0)[:3] for row in of_rows]).T
+    return Lengths(contexts, replies, corpora, by_length(contexts, replies, corpora))
+
+
+def padded_tokens(rows: Any, shard_set: Any) -> int:
+    return len(rows) * int(shard_set.context_lengths[rows].max() + shard_set.reply_lengths[rows].max())
 
 
 some_lengths = st.lists(st.tuples(st.integers(1, 40), st.integers(1, 20)), min_size=1, max_size=200).map(lengths)
@@ -55,10 +52,6 @@ seeds = st.integers(0, 5)
 
 def rows_of(plan: list[GlobalBatch]) -> list[list[int]]:
     return [batch.rows.tolist() for batch in plan]
-
-
-def padded_tokens(rows: Any, shard_set: Any) -> int:
-    return len(rows) * int(shard_set.context_lengths[rows].max() + shard_set.reply_lengths[rows].max())
 
 
 @given(shard_set=some_lengths, budget=budgets, seed=seeds, epoch=seeds)
@@ -154,42 +147,112 @@ def test_without_a_limit_there_is_one_microbatch() -> None:
     assert piece.tolist() == list(range(50))
 
 
-def test_rows_are_padded_as_the_worked_example_says() -> None:
-    batch = collate([[5, 6, 7, 8], [9]], [[7, 8, END_ID], [9, END_ID]])
-    assert batch.context_ids_BS.tolist() == [[5, 6, 7, 8], [9, PAD_ID, PAD_ID, PAD_ID]]
-    assert batch.context_is_pad_BS.tolist() == [[False] * 4, [False, True, True, True]]
-    assert batch.reply_input_ids_BT.tolist() == [[START_ID, 7, 8], [START_ID, 9, PAD_ID]]
-    assert batch.reply_ids_BT.tolist() == [[7, 8, END_ID], [9, END_ID, PAD_ID]]
-    assert batch.reply_is_pad_BT.tolist() == [[False] * 3, [False, False, True]]
-    assert batch.num_padded_tokens == 2 * (4 + 3)
-    assert batch.context_ids_BS.dtype == torch.int64
-
-
-def test_a_reply_that_was_cut_has_no_end_to_read_or_say() -> None:
-    batch = collate([[5]], [[7, 8]])
-    assert batch.reply_input_ids_BT.tolist() == [[START_ID, 7]]
-    assert batch.reply_ids_BT.tolist() == [[7, 8]]
-
-
-def test_a_batch_moves_to_another_device_as_a_whole() -> None:
-    moved = collate([[5]], [[7, 8]]).to(torch.device("meta"))
-    assert all(getattr(moved, name).is_meta for name in moved.__dataclass_fields__)
-
-
-def test_loading_reads_the_rows_that_were_asked_for(prepared_set: Path) -> None:
-    shard_set = ShardSet(prepared_set, "train")
-    rows = np.array([200, 0, 131])
-    batch, (contexts, replies) = load(shard_set, rows), shard_set.rows(rows)
-    for number in range(3):
-        assert batch.context_ids_BS[number][~batch.context_is_pad_BS[number]].tolist() == contexts[number].tolist()
-        assert batch.reply_ids_BT[number][~batch.reply_is_pad_BT[number]].tolist() == replies[number].tolist()
-
-
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_little_is_padded(tokenizer: Tokenizer, epoch: int) -> None:
     talk = made_up.read(made_up.Settings(num_conversations=1000))
-    made = [exchange for conversation in talk for exchange in exchanges(conversation, tokenizer, TextSection())]
+    made = list(exchanges_of(list(talk), tokenizer, TextSection()))
     shard_set: Any = lengths([(len(exchange.context_ids), len(exchange.reply_ids)) for exchange in made])
     plan = plan_epoch(shard_set, 2048, 0, epoch)
     real = shard_set.context_lengths.sum() + shard_set.reply_lengths.sum()
     assert 1 - real / sum(padded_tokens(batch.rows, shard_set) for batch in plan) < 0.05
+
+
+@given(shard_set=some_lengths, budget=budgets, seed=seeds, epoch=seeds, first=st.integers(0, 60))
+def test_any_batch_is_the_same_computed_by_itself(
+    shard_set: Any, budget: int, seed: int, epoch: int, first: int
+) -> None:
+    plan = plan_epoch(shard_set, budget, seed, epoch)
+    whole = rows_of(list(plan))
+    assert rows_of([plan[number] for number in range(len(plan))]) == whole
+    assert rows_of(list(plan.batches(first))) == whole[first:]
+
+
+def test_rows_of_equal_lengths_share_batches_by_chance() -> None:
+    """Each pair of rows is together in an epoch as often as any other."""
+    shard_set: Any = lengths([(10, 10)] * 20)
+    together = np.zeros((20, 20))
+    num_epochs = 400
+    for epoch in range(num_epochs):
+        for batch in plan_epoch(shard_set, 100, 0, epoch):  # up to 5 rows
+            together[np.ix_(batch.rows, batch.rows)] += 1
+    share_together = together[np.triu_indices(20, 1)] / num_epochs
+    assert share_together.min() > 0.08
+    assert share_together.max() < 0.32
+
+
+@given(shard_set=some_lengths, budget=st.integers(4 * LONGEST, 2000))
+def test_the_last_batch_is_not_a_few_leftovers(shard_set: Any, budget: int) -> None:
+    """A step that learns from one row would count as much as one that learns from a hundred."""
+    plan = plan_in_order(shard_set, budget)
+    if len(plan) > 1:
+        before, last = (len(plan[number].rows) for number in (len(plan) - 2, len(plan) - 1))
+        full = padded_tokens(np.concatenate([plan[len(plan) - 2].rows, plan[len(plan) - 1].rows]), shard_set) > budget
+        assert full
+        assert last >= before // 2 - 1 or before * 2 > budget // LONGEST
+
+
+corpora_of_rows = st.lists(
+    st.tuples(st.integers(1, 6), st.integers(1, 4), st.integers(0, 2)), min_size=1, max_size=150
+).map(lengths)
+weights = st.tuples(*[st.floats(0.05, 3.5)] * 3)
+
+
+@given(shard_set=corpora_of_rows, budget=budgets, epoch=seeds, weights=weights)
+def test_a_row_stands_as_often_as_its_corpus_weighs(shard_set: Any, budget: int, epoch: int, weights: Any) -> None:
+    plan = plan_epoch(shard_set, budget, 0, epoch, weights)
+    rows = [row for batch in rows_of(list(plan)) for row in batch]
+    times, weight_of_row = np.bincount(rows, minlength=len(shard_set)), np.array(weights)[shard_set.corpora]
+    assert (np.floor(weight_of_row) <= times).all()
+    assert (times <= np.ceil(weight_of_row)).all()
+    assert all(padded_tokens(batch.rows, shard_set) <= budget for batch in plan)
+    assert all(batch.num_reply_tokens == shard_set.reply_lengths[batch.rows].sum() for batch in plan)
+
+
+@given(shard_set=corpora_of_rows, budget=budgets, epoch=seeds)
+def test_weights_of_1_change_nothing(shard_set: Any, budget: int, epoch: int) -> None:
+    plans = [plan_epoch(shard_set, budget, 0, epoch, weights) for weights in (None, [1, 1.0, 1])]
+    assert rows_of(plans[0]) == rows_of(plans[1])
+
+
+def test_a_corpus_of_weight_w_is_seen_w_times_on_average_and_every_row_alike() -> None:
+    """Rows of lengths that no other row has are no exception: each is drawn with the same chance."""
+    shard_set: Any = lengths([(5 + number % 7, 5, number % 2) for number in range(60)] + [(30, 9, 0), (31, 9, 1)])
+    num_epochs = 600
+    times = np.zeros((num_epochs, 62))
+    for epoch in range(num_epochs):
+        for batch in plan_epoch(shard_set, 200, 0, epoch, [0.3, 1.6]):
+            np.add.at(times[epoch], batch.rows, 1)
+    means = times.mean(axis=0)
+    assert means[shard_set.corpora == 0] == pytest.approx(0.3, abs=0.09)
+    assert means[shard_set.corpora == 1] == pytest.approx(1.6, abs=0.09)
+    assert len(np.unique(times[:20], axis=0)) == 20  # another choice each epoch
+
+
+def test_corpora_are_mixed_within_batches() -> None:
+    shard_set: Any = lengths([(10, 10, number // 500) for number in range(1000)])
+    shares = [shard_set.corpora[batch.rows].mean() for batch in plan_epoch(shard_set, 2000, 0, 0)]
+    assert min(shares) > 0.25
+    assert max(shares) < 0.75
+
+
+def test_epochs_in_which_a_small_weight_draws_nothing_are_passed_over() -> None:
+    shard_set: Any = lengths([(3, 3)])
+    seen = [position.epoch for position, _ in islice(epochs_from(Position(), shard_set, 100, 0, [0.2]), 30)]
+    assert seen == sorted(set(seen))
+    assert 90 < seen[-1] < 260
+
+
+def test_what_a_plan_holds_does_not_grow_with_the_rows() -> None:
+    """Ten times the rows with a budget ten times as large: the same number of batches, and as much memory."""
+
+    def size_bytes(num_rows: int) -> tuple[int, int]:
+        rows = np.random.default_rng(0).integers(1, 8, (num_rows, 2))
+        sorted_ = by_length(rows[:, 0], rows[:, 1], np.zeros(num_rows, np.int64))
+        shard_set: Any = Lengths(rows[:, 0], rows[:, 1], None, sorted_)
+        plan = plan_epoch(shard_set, num_rows // 10, 0, 0)
+        held = [value for name, value in vars(plan).items() if isinstance(value, np.ndarray)]
+        return len(plan), sum(value.nbytes for value in held)
+
+    (few_batches, few_bytes), (many_batches, many_bytes) = size_bytes(20_000), size_bytes(200_000)
+    assert many_batches == pytest.approx(few_batches, abs=2)
+    assert many_bytes == pytest.approx(few_bytes, rel=0.1)

@@ -1,4 +1,4 @@
-"""Where things are kept: paths under `storage.uri`, whole-or-nothing writing, locks, and disk errors in our words."""
+"""A directory of this machine in, files that are there whole or not at all out; locks, and disk errors in our words."""
 
 from __future__ import annotations
 
@@ -8,44 +8,92 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from rejoinder.errors import StorageError
-from rejoinder.recipe import Recipe
 
 
-class Storage:
-    """The directory tree of everything that is made."""
+class Folder:
+    """A directory that several processes fill, file by file; each file is there whole or not at all.
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.root = Path(recipe.storage.uri)
-        self._recipe = recipe
+    This one is the whole truth about itself; `RemoteFolder` is a copy of what stands at an address. Those who use
+    folders call `fetch`, `publish` and `read_text` so that either will do. May be sent to another node.
+    """
 
-    def shards(self, fingerprint: str) -> Path:
-        """One prepared set: tokenizer, manifest, shards."""
-        return self.root / "shards" / f"{self._recipe.name}-{fingerprint}"
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
 
-    def run(self, fingerprint: str) -> Path:
-        """One training run: checkpoints, recipe, evaluation."""
-        return self.root / "runs" / f"{self._recipe.name}-{fingerprint}"
+    def __str__(self) -> str:
+        return str(self.directory)
 
-    @property
-    def ray(self) -> Path:
-        """What Ray Train and Ray Tune keep of their own."""
-        return self.root / "ray"
+    def __truediv__(self, name: str) -> Folder:
+        """A folder in this one."""
+        return Folder(self.directory / name)
 
     @property
-    def mlflow(self) -> Path:
-        """The default MLflow store: database and artifacts."""
-        return self.root / "mlflow"
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.directory.name
 
-    @property
-    def models(self) -> Path:
-        """Model versions downloaded from the registry."""
-        return self.root / "models"
+    def has(self, name: str) -> bool:
+        """Whether a file of this name stands, whole."""
+        return (self.directory / name).exists()
+
+    def sizes(self) -> dict[str, int]:
+        """Every whole file in it and in its folders, with its size in bytes."""
+        files = (file for file in self.directory.rglob("[!.]*") if file.is_file())
+        return {str(file.relative_to(self.directory)): file.stat().st_size for file in files}
+
+    def path(self, name: str) -> Path:
+        """Where the file of this name is read. For what is never replaced by something else of its name."""
+        return self.directory / name
+
+    def read_text(self, name: str) -> str | None:
+        """What stands in a small file now; None where there is none."""
+        try:
+            return (self.directory / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    @contextmanager
+    def written(self, name: str) -> Iterator[Path]:
+        """A path to write to; what is there at the end of the block gets its name in one rename, on the disk first."""
+        target = self.directory / name
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        with disk_errors(target):
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                yield partial
+                _sync(partial)
+                partial.replace(target)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def write_text(self, name: str, text: str) -> None:
+        """A small file."""
+        with self.written(name) as file:
+            file.write_text(text, encoding="utf-8")
+
+    def fetch(self, sha256s: Mapping[str, str]) -> list[str]:
+        """Sees to it that these files (name to sha256) can be read in `directory`; those that cannot are returned.
+
+        Of files that stand here for themselves nothing is asked: whoever reads them finds out.
+        """
+        return []
+
+    def publish(self, *names: str, last: str | None = None) -> None:
+        """Lets others see files, or folders with all they hold, that were written into `directory` by other means.
+
+        The name "" is all of it; `last` is the name of the file that vouches for the others.
+        """
+
+    def remove(self, name: str = "") -> None:
+        """A folder in this one with all it holds; without a name this one. Raises StorageError where it may not."""
+        with disk_errors(self.directory / name):
+            shutil.rmtree(self.directory / name, ignore_errors=True)
 
 
 @contextmanager
@@ -148,8 +196,12 @@ def _flush(directory: Path) -> None:
     """Asks the system to put every file on the disk, so that the rename cannot outrun the content."""
     for file in directory.rglob("*"):
         if file.is_file():
-            descriptor = os.open(file, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            _sync(file)
+
+
+def _sync(file: Path) -> None:
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from rejoinder.loss import bits_per_byte, loss_sum, perplexity
+from rejoinder.loss import bits_per_byte, loss_sum, perplexity, repeated_ids, unlikelihood_sum
 
 LOGITS = torch.tensor([[2.0, 0.0, -1.0], [0.5, 0.5, 0.5]])
 IDS = torch.tensor([0, 2])
@@ -48,3 +48,18 @@ def test_perplexity_of_an_even_choice_is_its_size() -> None:
 
 def test_guessing_bytes_evenly_costs_eight_bits_each() -> None:
     assert bits_per_byte(10 * math.log(256), 10) == pytest.approx(8)
+
+
+def test_ids_that_were_said_before_are_each_named_once() -> None:
+    found = repeated_ids(torch.tensor([[5, 6, 5, 7, 6]]))[0]
+    assert [sorted(id for id in row if id >= 0) for row in found.tolist()] == [[], [5], [6], [5, 6], [5, 7]]
+
+
+def test_unlikelihood_is_minus_the_log_of_not_saying_it() -> None:
+    probabilities = LOGITS.softmax(-1)
+    expected = -(math.log(1 - probabilities[0, 1]) + math.log(1 - probabilities[0, 2]))
+    assert unlikelihood_sum(LOGITS, torch.tensor([[1, -1, 2], [-1, -1, -1]])).item() == pytest.approx(expected)
+
+
+def test_unlikelihood_of_a_certain_word_is_a_number() -> None:
+    assert math.isfinite(unlikelihood_sum(torch.tensor([[100.0, 0.0]]), torch.tensor([[0]])).item())

@@ -1,8 +1,9 @@
 """Model, optimizer, tokenizer, recipe and progress in, one directory out; and back. No pickle anywhere.
 
     step_00000250/
-      weights.safetensors     the model
-      optimizer.safetensors   the optimizer's state (not in an exported model)
+      weights.safetensors     the model, as it was validated
+      last.safetensors        the weights to train on with, where those above are their average
+      optimizer.safetensors   the optimizer's state (these two not in an exported model)
       tokenizer.json · recipe.yaml · progress.json
       manifest.json           size and sha256 of each file
 
@@ -19,6 +20,7 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +31,20 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from rejoinder.batches import Position
 from rejoinder.errors import CheckpointError
 from rejoinder.models import Seq2Seq, build_model
+from rejoinder.optimizers import Averaged, lent
 from rejoinder.recipe import Recipe, validate
 from rejoinder.storage import Folder, sha256_of, written_whole
 from rejoinder.text import Tokenizer
 
 FORMAT = 1
-WEIGHTS, OPTIMIZER, TOKENIZER = "weights.safetensors", "optimizer.safetensors", "tokenizer.json"
+WEIGHTS, LAST_WEIGHTS, OPTIMIZER = "weights.safetensors", "last.safetensors", "optimizer.safetensors"
+TOKENIZER = "tokenizer.json"
 RECIPE, PROGRESS, MANIFEST = "recipe.yaml", "progress.json", "manifest.json"
 log = logging.getLogger(__name__)
 
@@ -55,7 +60,13 @@ class Progress:
     data_fingerprint: str
     """The prepared set that it learnt from."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """What was last measured on the validation split."""
+    """What was measured on the validation split after this step; empty where nothing was."""
+    validation_losses: list[float] = field(default_factory=list)
+    """In nats per token, of all validations so far."""
+    is_over: bool = False
+    """The training ended here, before its last step."""
+    loss_scale: float | None = None
+    """The factor of fp16's loss."""
 
 
 _PROGRESS = TypeAdapter(Progress)
@@ -74,12 +85,27 @@ class Trained:
 
 
 def save(
-    directory: Path, model: Seq2Seq, optimizer: Optimizer, tokenizer_json: str, recipe: Recipe, progress: Progress
-) -> None:
-    """Writes one checkpoint, whole or not at all. Raises StorageError when the disk is full."""
+    directory: Path, model: Seq2Seq, optimizer: Optimizer, tokenizer_json: str, recipe: Recipe, progress: Progress,
+    averaged: Averaged | None = None, writes: bool = True,
+) -> None:  # fmt: skip
+    """Writes one checkpoint, whole or not at all. Raises StorageError when the disk is full.
+
+    `averaged` are the weights to use where they are not the last ones. Where each rank has a share of the tensors, all
+    ranks call this, and one of them `writes`.
+    """
+    with lent(averaged):
+        weights = _gathered(model.state_dict())
+        if averaged:  # they are only lent
+            weights = {name: tensor.clone() for name, tensor in weights.items()}
+    last = _gathered(model.state_dict()) if averaged else None
+    state = _gathered(_optimizer_tensors(optimizer))
+    if not writes:
+        return
     with written_whole(directory) as partial:
-        (partial / WEIGHTS).write_bytes(tensors_to_bytes(_contiguous(model.state_dict())))
-        (partial / OPTIMIZER).write_bytes(tensors_to_bytes(_contiguous(_optimizer_tensors(optimizer))))
+        (partial / WEIGHTS).write_bytes(tensors_to_bytes(weights))
+        if last is not None:
+            (partial / LAST_WEIGHTS).write_bytes(tensors_to_bytes(last))
+        (partial / OPTIMIZER).write_bytes(tensors_to_bytes(state))
         (partial / TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
         (partial / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
         (partial / PROGRESS).write_bytes(_PROGRESS.dump_json(progress, indent=1))
@@ -107,9 +133,12 @@ def load(directory: Path, device: torch.device | str = "cpu") -> Trained:
     )
 
 
-def load_weights(directory: Path, model: Seq2Seq) -> None:
+def load_weights(directory: Path, model: Seq2Seq, name: str = WEIGHTS) -> None:
     """Fills a model with a checkpoint's weights. Raises CheckpointError when they are of another architecture."""
-    weights = _read_tensors(directory / WEIGHTS)
+    weights = _read_tensors(directory / name)
+    for key, own in model.state_dict().items():
+        if isinstance(own, DTensor) and key in weights:
+            weights[key] = _share_of(weights[key], own)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -123,9 +152,12 @@ def load_weights(directory: Path, model: Seq2Seq) -> None:
 def load_optimizer(directory: Path, optimizer: Optimizer) -> None:
     """Fills an optimizer with a checkpoint's state."""
     state: dict[int, dict[str, Tensor]] = {}
+    own = [weight for group in optimizer.param_groups for weight in group["params"]]
     for name, tensor in _read_tensors(directory / OPTIMIZER).items():
         number, key = name.split(".", 1)
-        state.setdefault(int(number), {})[key] = tensor
+        like = own[int(number)]
+        is_share = isinstance(like, DTensor) and tensor.shape == like.shape
+        state.setdefault(int(number), {})[key] = _share_of(tensor, like) if is_share else tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -180,8 +212,8 @@ class CheckpointStore:
     Where they are kept at an address, that is where they count: they are uploaded in the background, one at a time.
     """
 
-    def __init__(self, place: Path | Folder) -> None:
-        self.folder = place if isinstance(place, Folder) else Folder(place)
+    def __init__(self, place: Path | Folder, num_best: int = 1) -> None:
+        self.folder, self._num_best = place if isinstance(place, Folder) else Folder(place), num_best
         self._uploads = ThreadPoolExecutor(1, "upload")
         self._upload: Future[None] | None = None
 
@@ -200,8 +232,11 @@ class CheckpointStore:
 
     def best(self) -> Path | None:
         """The one with the lowest validation loss that is whole."""
+        return self._first_whole(self._best_first())
+
+    def _best_first(self) -> list[str]:
         measured = [(loss, name) for name in self._names() if (loss := self._valid_loss(name)) is not None]
-        return self._first_whole(name for _, name in sorted(measured))
+        return [name for _, name in sorted(measured)]
 
     def fetched(self, name: str) -> Path:
         """The checkpoint of this name as a directory of this machine. Raises CheckpointError where it is not whole."""
@@ -225,9 +260,10 @@ class CheckpointStore:
     def prune(self) -> None:
         """Deletes all but the last two (one of them may turn out damaged) and the best."""
         names = sorted(self._names())
-        best = self.best()
+        whole = (name for name in self._best_first() if self._first_whole([name]))
+        best = set(islice(whole, self._num_best))
         for name in names[:-2]:
-            if best is None or name != best.name:
+            if name not in best:
                 self.folder.remove(name)
 
     def clear(self) -> None:
@@ -280,5 +316,12 @@ def _optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
     }
 
 
-def _contiguous(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+def _gathered(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Whole tensors in this process's memory."""
+    wholes = {name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor for name, tensor in tensors.items()}
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in wholes.items()}
+
+
+def _share_of(tensor: Tensor, like: DTensor) -> DTensor:
+    """A rank's share of a whole tensor, divided as another one is."""
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)

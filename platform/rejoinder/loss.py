@@ -59,7 +59,9 @@ class OutputLoss:
         if not torch.is_grad_enabled():
             parts = zip(*self._split(chunk, hidden_ND, ids_N, repeated_ids_NT), strict=True)
             return torch.stack([self.of(output(hidden), ids, repeated) for hidden, ids, repeated in parts]).sum()
-        loss: Tensor = _Chunked.apply(hidden_ND, output.weight, output.bias, ids_N, repeated_ids_NT, self, chunk)
+        loss: Tensor = _Chunked.apply(  # type: ignore[no-untyped-call]
+            hidden_ND, output.weight, output.bias, ids_N, repeated_ids_NT, self, chunk
+        )
         return loss
 
     def of(self, logits_NV: Tensor, ids_N: Tensor, repeated_ids_NT: Tensor | None) -> Tensor:
@@ -72,7 +74,7 @@ class OutputLoss:
     @staticmethod
     def _split(chunk: int, *tensors: Tensor | None) -> list[Any]:
         num_chunks = -(-len(tensors[0]) // chunk)  # type: ignore[arg-type]
-        return [[None] * num_chunks if tensor is None else tensor.split(chunk) for tensor in tensors]
+        return [[None] * num_chunks if tensor is None else torch.split(tensor, chunk) for tensor in tensors]
 
 
 class _Chunked(torch.autograd.Function):

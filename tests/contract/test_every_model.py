@@ -56,7 +56,10 @@ def settings_of(name: str) -> set[str]:
     return set(catalog.pick("rejoinder.models", name.split()[0]).Settings.model_fields)
 
 
-@pytest.fixture(params=[*(name for name in catalog.names("rejoinder.models") if name != "pretrained"), *MINIATURES])
+NAMES = [*(name for name in catalog.names("rejoinder.models") if name != "pretrained"), *MINIATURES]
+
+
+@pytest.fixture(params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -247,9 +250,8 @@ def test_one_seed_builds_one_model(name: str) -> None:
     assert not all(torch.equal(one[key], other[key]) for key in one)
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if "tied_embeddings" in settings_of(name)])
 def test_an_output_layer_of_its_own_is_a_further_matrix(name: str) -> None:
-    if "tied_embeddings" not in settings_of(name):
-        pytest.skip(f"{name} has another name for it")
     tied, untied = build(name), build(name, tied_embeddings=False)
     assert untied.num_parameters == tied.num_parameters + NUM_IDS * tied.output.in_features
     contexts, replies = some_rows()
@@ -270,10 +272,8 @@ def test_at_the_start_it_is_sure_of_nothing(fresh_model: Seq2Seq) -> None:
     assert loss.item() == pytest.approx(torch.tensor(NUM_IDS).log().item(), abs=1.0)
 
 
-@pytest.mark.parametrize("kind", DROPOUTS)
+@pytest.mark.parametrize(("name", "kind"), [(n, kind) for n in NAMES for kind in DROPOUTS if kind in settings_of(n)])
 def test_dropout_is_for_training_only(name: str, kind: str) -> None:
-    if kind not in settings_of(name):
-        pytest.skip(f"{name} has no {kind}")
     model, contexts, replies = enlarged(build(name, **{kind: 0.5})), *some_rows()
     once, twice = logits_of_rows(model, contexts, replies), logits_of_rows(model, contexts, replies)
     assert all(map(torch.equal, once, twice))

@@ -18,8 +18,9 @@ from torch import Tensor
 from rejoinder.batches import collate, pad
 from rejoinder.errors import ModelError, RecipeError
 from rejoinder.loss import loss_sum
-from rejoinder.models.pretrained import NEVER_SAID, Pretrained, Settings, build
+from rejoinder.models.pretrained import Pretrained, Settings, build
 from rejoinder.models.pretrained_files import start_and_end
+from rejoinder.models.pretrained_parts import NEVER_SAID
 from rejoinder.recipe import Recipe
 from rejoinder.text import END_ID, NUM_CONTROL_IDS, OTHER_ID, PAD_ID, SELF_ID, START_ID
 
@@ -200,6 +201,15 @@ def test_a_model_of_ours_needs_the_directory_no_more(settings: dict[str, Any], d
     other.load_state_dict(load(save(model.state_dict())))
     batch = collate(CONTEXTS, REPLIES)
     assert torch.equal(model(batch), other(batch))
+
+
+def test_other_weights_in_the_same_place_make_another_recipe(directory: MakeDirectory) -> None:
+    place = directory("bart")
+    one = Settings(path=str(place))
+    assert Settings(path=str(place)) == one
+    weights = load_file(place / "model.safetensors")
+    save_file({name: tensor + 1 for name, tensor in weights.items()}, place / "model.safetensors", {"format": "pt"})
+    assert Settings(path=str(place)) != one
 
 
 @pytest.mark.parametrize(("kind", "settings"), [("t5", {}), ("bart", {"lora_rank": 4}), ("bert", {})])

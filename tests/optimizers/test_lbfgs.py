@@ -106,3 +106,12 @@ def test_a_rate_of_0_stays_where_it_is() -> None:
     optimizer.param_groups[0]["lr"] = 0.0
     assert steps(optimizer, model, 2) == 2
     assert torch.equal(model.place, before)
+
+
+def test_frozen_weights_neither_move_nor_decay() -> None:
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[0].requires_grad_(False)
+    before, inputs = copy.deepcopy(model.state_dict()), torch.randn(4, 2)
+    steps(made(model, weight_decay=0.1), lambda: model(inputs).square().sum(), 1)
+    after = model.state_dict()
+    assert [name for name in after if not torch.equal(after[name], before[name])] == ["1.weight", "1.bias"]

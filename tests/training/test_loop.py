@@ -19,6 +19,7 @@ from rejoinder import catalog, checkpoints
 from rejoinder.errors import CheckpointError, TrainingError
 from rejoinder.recipe import Recipe
 from rejoinder.training import NoTracker
+from rejoinder.training.update import Updater
 
 MakeRecipe = Callable[..., Recipe]
 EVERY_STEP = ("training.log_every_steps=1", "training.num_steps=10", "training.learning_rate=0.01")
@@ -134,8 +135,119 @@ def test_a_training_that_diverges_ends_with_what_to_change(
     # Weights of 1e38 and more overflow at the next product.
     words = ["training.learning_rate=9", "training.num_steps=500", "training.schedule=constant"]
     recipe = make_recipe(*words, "training.optimizer.weight_decay=30", "model={name: transformer, width: 16}")
-    with pytest.raises(TrainingError, match=r"step \d+: the gradient is (nan|inf).*lower training.learning_rate = 9"):
+    with pytest.raises(
+        TrainingError, match=r"step \d+ \(epoch.*the gradient is (nan|inf).*lower training.learning_rate = 9"
+    ):
         run_here(recipe)
+
+
+def poisoned(monkeypatch: pytest.MonkeyPatch, *bad_steps: int) -> None:
+    """The gradients of these steps are no numbers."""
+    gradients = Updater._gradients
+
+    def made(self: Updater, step: int, *rest: Any) -> torch.Tensor:
+        loss = gradients(self, step, *rest)
+        if step in bad_steps:
+            next(self._model.parameters()).grad.fill_(float("nan"))
+        return loss
+
+    monkeypatch.setattr(Updater, "_gradients", made)
+
+
+def test_a_step_without_a_number_is_skipped_said_and_counted(
+    make_recipe: MakeRecipe, run_here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    poisoned(monkeypatch, 3, 4)
+    tracker = Kept()
+    recipe = make_recipe("training.log_every_steps=1", "training.num_steps=8", "training.max_skipped_steps=2")
+    ran = run_here(recipe, tracker=tracker)
+    assert [step.step for step in ran.steps] == [1, 2, 5, 6, 7, 8]
+    assert ran.metrics["valid_loss"] < 10
+    assert tracker.points["train_skipped_steps"][-1] == (8, 2.0)
+    assert "step 3 (epoch 1, batch 3) is skipped: its gradient is nan" in caplog.text
+    with pytest.raises(TrainingError, match=r"step 4 .*for the 2th step in a row"):
+        run_here(make_recipe("training.max_skipped_steps=1", "training.num_steps=8"), "strict")
+
+
+class Kept:
+    """A tracker that keeps what it is told: {metric: [(step, value), ...]}."""
+
+    def __init__(self) -> None:
+        self.points: dict[str, list[tuple[int, float]]] = {}
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        for name, value in metrics.items():
+            self.points.setdefault(name, []).append((step, value))
+
+
+def test_each_parts_gradient_is_recorded(make_recipe: MakeRecipe, run_here: Callable[..., Any]) -> None:
+    tracker = Kept()
+    run_here(make_recipe("training.log_every_steps=2"), tracker=tracker)
+    names = [name for name in tracker.points if name.startswith("gradient_norm/")]
+    assert "gradient_norm/output" in names
+    assert len(names) > 3
+    assert all(value > 0 and step in (2, 4) for name in names for step, value in tracker.points[name])
+
+
+AVERAGED = ("training.average_decay=0.9", "training.checkpoint_every_steps=3", "training.num_steps=9")
+
+
+def test_the_average_of_the_weights_is_validated_kept_and_taken_up_again(
+    make_recipe: MakeRecipe, run_here: Callable[..., Any]
+) -> None:
+    plain = run_here(make_recipe("training.num_steps=9"), "plain")
+    whole = run_here(make_recipe(*AVERAGED), "whole")
+    last = whole.store.last()
+    raw = load_file(last / checkpoints.LAST_WEIGHTS)
+    assert all(torch.equal(raw[name], tensor) for name, tensor in weights(plain.store.last()).items())
+    assert whole.metrics["valid_loss"] != plain.metrics["valid_loss"]
+    shutil.rmtree(last)
+    assert whole.store.last().name == "step_00000006"
+    again = run_here(make_recipe(*AVERAGED), "whole")
+    assert_same_weights(again.store.last(), run_here(make_recipe(*AVERAGED), "straight").store.last())
+    assert again.metrics == whole.metrics
+
+
+def test_training_ends_when_it_no_longer_gets_better_and_is_not_taken_up_again(
+    make_recipe: MakeRecipe, run_here: Callable[..., Any]
+) -> None:
+    words = ["training.num_steps=60", "training.validate_every_steps=2", "training.learning_rate=1e-9"]
+    recipe = make_recipe(*words, "training.patience=3")
+    assert run_here(recipe).reports[-1]["step"] < 60
+    again = run_here(recipe)
+    assert again.reports == []
+    assert checkpoints.read_progress(again.store.last()).is_over
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["training.scheduled_sampling={final_share: 0.5, start: 0}"],
+        ["training.unlikelihood=1"],
+        ["training.loss_chunk_tokens=7"],
+        [
+            "training.optimizer=lbfgs",
+            "training.learning_rate=1",
+            "training.schedule=constant",
+            "training.warmup_steps=0",
+        ],
+        ["training.schedule=plateau", "training.validate_every_steps=2"],
+        ["training.schedule=one_cycle"],
+        ["training.max_gradient_norm=null", "training.max_gradient_value=0.1"],
+        ["training.optimizer={name: asgd, average_after_steps: 2}"],
+    ],
+)
+def test_every_technique_trains_and_goes_on_where_it_was(
+    make_recipe: MakeRecipe, run_here: Callable[..., Any], words: list[str]
+) -> None:
+    recipe = make_recipe("training.num_steps=6", "training.checkpoint_every_steps=3", *words)
+    whole = run_here(recipe, "whole")
+    assert whole.metrics["valid_loss"] < 6
+    last = whole.store.last()
+    kept = {name: tensor.clone() for name, tensor in weights(last).items()}
+    shutil.rmtree(last)
+    again = run_here(recipe, "whole")
+    assert all(torch.equal(kept[name], tensor) for name, tensor in weights(again.store.last()).items())
 
 
 def test_a_checkpoint_of_other_data_is_refused(

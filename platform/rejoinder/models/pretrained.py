@@ -22,27 +22,19 @@ from torch import Tensor, nn
 
 from rejoinder.batches import Batch
 from rejoinder.errors import ModelError
+from rejoinder.models import pretrained_files as files
+from rejoinder.models import pretrained_parts as library
 from rejoinder.models.base import Seq2Seq, State, reply_tokens
 from rejoinder.models.layers import fill_up, output_layer
-from rejoinder.models.pretrained_files import (
-    ENCODERS,
-    SEQ2SEQ,
-    read_architecture,
-    require_packages,
-    start_and_end,
-)
-from rejoinder.models.pretrained_parts import Lookup, PositionsOfRows, add_lora, make_cache, make_parts
 from rejoinder.recipe import PluginSettings
 from rejoinder.recipe.base import AbsolutePath, absolute_path
-from rejoinder.text import END_ID, NUM_CONTROL_IDS, START_ID
+from rejoinder.text import NUM_CONTROL_IDS, START_ID
 
 if TYPE_CHECKING:
     from rejoinder.recipe import Recipe
 
 MAX_SPARE_ROWS = 256
 """Rows of an embedding that its tokenizer has no token for: T5 has 28, for round numbers."""
-NEVER_SAID = -10.0
-"""Bias of control tokens that no reply has. BART's start is its end as well: both would share one probability."""
 
 
 class Settings(PluginSettings):
@@ -66,21 +58,24 @@ class Settings(PluginSettings):
     loaded when the directory is gone."""
     tied_output: bool | None = None
     """Whether the output layer is the embedding. null: as in the directory; goes with `config`."""
+    weights: str | None = None
+    """What the weights are recognised by: with others, a run is another one. null: read from the directory."""
 
     @model_validator(mode="before")
     @classmethod
     def _read_directory(cls, tree: Any) -> Any:
         if not isinstance(tree, dict) or not isinstance(tree.get("path"), str):
             return tree
-        require_packages("transformers", *(["peft"] if tree.get("lora_rank") else []))
+        files.require_packages("transformers", *(["peft"] if tree.get("lora_rank") else []))
         if tree.get("config") is None:
-            config, is_tied = read_architecture(absolute_path(tree["path"]))
-            tree = tree | {"config": config, "tied_output": is_tied}
+            config, is_tied = files.read_architecture(absolute_path(tree["path"]))
+            weights = files.weights_fingerprint(absolute_path(tree["path"]))
+            tree = tree | {"config": config, "tied_output": is_tied, "weights": weights}
         return tree
 
     @model_validator(mode="after")
     def _not_lora_of_what_is_untrained(self) -> Settings:
-        if self.lora_rank and self.kind in ENCODERS:
+        if self.lora_rank and self.kind in files.ENCODERS:
             raise ValueError(
                 f"lora_rank = {self.lora_rank}: a decoder that starts from the encoder {self.kind!r} has yet to learn "
                 "to read the context, with all of its weights; set lora_rank=0"
@@ -92,30 +87,19 @@ class Settings(PluginSettings):
         """`model_type` of the architecture."""
         return str((self.config or {}).get("model_type"))
 
-    @property
-    def max_positions(self) -> int | None:
-        """The longest text, where the architecture has one."""
-        config = self.config or {}
-        longest = config.get("max_position_embeddings")
-        if longest is None or "t5" in self.kind:
-            return None
-        return int(longest) - (2 if "roberta" in self.kind else 0)  # RoBERTa's first two stand for padding
-
     def contradictions(self, recipe: Recipe) -> Iterator[str]:
         if recipe.text.tokenizer.name != "hugging_face":
             yield (
                 f"text.tokenizer = {recipe.text.tokenizer.name}: model.path = {self.path} knows the tokens of its own "
                 f"tokenizer only; set text.tokenizer={{name: hugging_face, path: {self.path}}}"
             )
+        longest = files.max_positions(self.config or {})
         for where, tokens in (
             ("max_context_tokens", recipe.text.max_context_tokens),
             ("max_reply_tokens", recipe.text.max_reply_tokens),
         ):
-            if self.max_positions is not None and tokens > self.max_positions:
-                yield (
-                    f"text.{where} = {tokens}: model.path = {self.path} knows {self.max_positions} positions; ask for "
-                    "no more"
-                )
+            if longest is not None and tokens > longest:
+                yield f"text.{where} = {tokens}: model.path = {self.path} knows {longest} positions; ask for no more"
 
 
 def build(settings: Settings, num_ids: int, max_context_tokens: int, max_reply_tokens: int) -> Pretrained:
@@ -135,7 +119,7 @@ class Pretrained(Seq2Seq):
 
     A reply's keys stand at the right end of their tensor, and move one place to the left at each step. So all rows
     stand at one place, as transformers wants it, and a mask says how far back each of them goes; what depends on
-    places is relative (T5), or was added before keys were made (all others; see `PositionsOfRows`).
+    places is relative (T5), or was added before keys were made (all others: `library.PositionsOfRows`).
     """
 
     def __init__(self, settings: Settings, num_ids: int, max_context_tokens: int, max_reply_tokens: int) -> None:
@@ -143,54 +127,40 @@ class Pretrained(Seq2Seq):
         assert settings.config is not None  # the validator has seen to it
         self.num_ids, self.max_context_tokens, self.max_reply_tokens = num_ids, max_context_tokens, max_reply_tokens
         self._settings, self._config = settings, settings.config
-        parts = make_parts(self._config, settings.dropout)
+        parts = library.make_parts(self._config, settings.dropout)
         self._input_scale, self._hidden_scale = parts.input_scale, parts.hidden_scale
         self.embedding = nn.Embedding(num_ids, parts.embedding_VD.shape[1])
         self.output = output_layer(self.embedding, tied=settings.tied_output is not False)
         nn.init.normal_(self.output.weight, std=float(parts.output_VD.std()))
         nn.init.normal_(self.embedding.weight, std=float(parts.embedding_VD.std()))
         self.encoder, self.decoder, self.head = parts.encoder, parts.decoder, parts.head
+        self._positions = [one for one in self.decoder.modules() if isinstance(one, library.PositionsOfRows)]
         self._reads_ids = parts.reads_ids
         if parts.reads_ids:
-            parts.encoder.embed_tokens = parts.decoder.embed_tokens = Lookup(self._embed)
+            parts.encoder.embed_tokens = parts.decoder.embed_tokens = library.Lookup(self._embed)
         self.control_rows_CD: nn.Parameter | None = None
         if settings.lora_rank:
             self._add_lora()
 
     def load_pretrained(self) -> None:
-        parts = make_parts(self._config, self._settings.dropout, self._settings.path)
+        parts = library.make_parts(self._config, self._settings.dropout, self._settings.path)
         for ours, theirs in ((self.encoder, parts.encoder), (self.decoder, parts.decoder), (self.head, parts.head)):
             own = {name.replace(".base_layer.", "."): tensor for name, tensor in ours.state_dict().items()}
             for name, tensor in theirs.state_dict().items():
                 own[name].copy_(tensor)
+        ends = files.start_and_end(self._settings.path, self._config)
         with torch.no_grad():
-            self._fill_rows(self.embedding.weight, parts.embedding_VD)
+            library.fill_rows(self.embedding.weight, parts.embedding_VD, ends)
             if self.output.weight is not self.embedding.weight:
-                self._fill_rows(self.output.weight, parts.output_VD)
-            self._fill_bias(self.output.bias, parts.output_bias_V)
-
-    def _fill_bias(self, bias_V: Tensor, theirs_V: Tensor | None) -> None:
-        nn.init.zeros_(bias_V)
-        bias_V[:NUM_CONTROL_IDS] = NEVER_SAID
-        _, end = start_and_end(self._settings.path, self._config)
-        if theirs_V is not None:
-            bias_V[NUM_CONTROL_IDS:] = theirs_V[: self.num_ids - NUM_CONTROL_IDS]
-        bias_V[END_ID] = 0.0 if theirs_V is None or end is None else theirs_V[end]
-
-    def _fill_rows(self, rows_VD: Tensor, theirs_VD: Tensor) -> None:
-        rows_VD[NUM_CONTROL_IDS:] = theirs_VD[: self.num_ids - NUM_CONTROL_IDS]
-        drawn_CD = torch.randn(NUM_CONTROL_IDS, theirs_VD.shape[1])
-        rows_VD[:NUM_CONTROL_IDS] = theirs_VD.mean(0) + theirs_VD.std(0) * drawn_CD
-        for ours, id in zip((START_ID, END_ID), start_and_end(self._settings.path, self._config), strict=True):
-            if id is not None:
-                rows_VD[ours] = theirs_VD[id]
+                library.fill_rows(self.output.weight, parts.output_VD, ends)
+            library.fill_bias(self.output.bias, parts.output_bias_V, ends)
 
     def _add_lora(self) -> None:
         """What is trained: LoRA's matrices, and what is added to the embeddings of control tokens, which are new."""
         settings = self._settings
-        targets = settings.lora_targets or SEQ2SEQ[settings.kind]
+        targets = settings.lora_targets or files.SEQ2SEQ[settings.kind]
         for half in (self.encoder, self.decoder):
-            add_lora(half, targets, settings.lora_rank, settings.lora_alpha, settings.lora_dropout)
+            library.add_lora(half, targets, settings.lora_rank, settings.lora_alpha, settings.lora_dropout)
         self.control_rows_CD = nn.Parameter(torch.zeros(NUM_CONTROL_IDS, self.embedding.embedding_dim))
         for name, weight in self.named_parameters():
             weight.requires_grad_("lora_" in name or weight is self.control_rows_CD)
@@ -208,7 +178,7 @@ class Pretrained(Seq2Seq):
         memory_BSD = self._encode(context_ids_BS, context_is_pad_BS)
         B, device = len(context_ids_BS), context_ids_BS.device
         # One step is made for the context's keys and values alone: each architecture makes them in its own way.
-        cache = make_cache([], [])
+        cache = library.make_cache([], [])
         self.decoder(
             **self._read(torch.full((B, 1), START_ID, device=device)), past_key_values=cache,
             encoder_hidden_states=memory_BSD, encoder_attention_mask=~context_is_pad_BS, use_cache=True,
@@ -228,7 +198,7 @@ class Pretrained(Seq2Seq):
 
     def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
         num_read_B, context_is_pad_BS = state["num_read_B"], state["context_is_pad_BS"]
-        cache = make_cache(_pairs("reply", state), _pairs("context", state))
+        cache = library.make_cache(_pairs("reply", state), _pairs("context", state))
         places_T = torch.arange(self._num_kept + 1, device=ids_B.device)
         # The context's keys and values are in the cache; only the shape of what they were made from is looked at.
         nothing_BSD = self.embedding.weight.new_zeros(()).expand(*context_is_pad_BS.shape, self.output.in_features)
@@ -251,8 +221,7 @@ class Pretrained(Seq2Seq):
         return max(self.max_reply_tokens - 1, 1)
 
     def _each_row_at(self, places_B: Tensor) -> AbstractContextManager[None]:
-        found = next((module for module in self.decoder.modules() if isinstance(module, PositionsOfRows)), None)
-        return nullcontext() if found is None else found.at(places_B)
+        return self._positions[0].at(places_B) if self._positions else nullcontext()
 
     def _encode(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> Tensor:
         encoded = self.encoder(**self._read(context_ids_BS), attention_mask=~context_is_pad_BS)

@@ -5,6 +5,7 @@ Nothing is downloaded, no pickle is opened and no code of a checkpoint is run.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 from pathlib import Path
@@ -26,6 +27,7 @@ SEQ2SEQ = {
 ENCODERS = ("bert", "roberta", "xlm-roberta")
 """`model_type` of the encoders that both halves of a model can start from."""
 CONFIG, WEIGHTS, INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+NUM_PIECES, PIECE_BYTES = 16, 65_536
 _EMBEDDINGS = ("shared.weight", "model.shared.weight")
 _OUTPUT = "lm_head.weight"
 
@@ -73,6 +75,27 @@ def start_and_end(path: str, config: dict[str, Any]) -> tuple[int | None, int | 
         start = config.get("pad_token_id", 0)  # T5's, whose configuration need not say so
     end = config.get("eos_token_id", 1 if "t5" in config["model_type"] else 2)
     return start, end[0] if isinstance(end, list) else end
+
+
+def max_positions(config: dict[str, Any]) -> int | None:
+    """The longest text in tokens, where the architecture has one."""
+    longest, kind = config.get("max_position_embeddings"), config["model_type"]
+    if longest is None or "t5" in kind:
+        return None
+    return int(longest) - (2 if "roberta" in kind else 0)  # RoBERTa's first two stand for padding
+
+
+def weights_fingerprint(path: str) -> str:
+    """16 hexadecimal digits of the weights' sizes and of some pieces of them: a whole hash would take long."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(path).glob("*.safetensors")):
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}".encode())
+        with file.open("rb") as stream:
+            for piece in range(NUM_PIECES):
+                stream.seek(size * piece // NUM_PIECES)
+                digest.update(stream.read(PIECE_BYTES))
+    return digest.hexdigest()[:16]
 
 
 def _id_of(path: str, name: str) -> int | None:

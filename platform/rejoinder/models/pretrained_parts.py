@@ -17,7 +17,11 @@ from torch import Tensor, nn
 
 from rejoinder.errors import ModelError
 from rejoinder.models.pretrained_files import ENCODERS
+from rejoinder.text import END_ID, NUM_CONTROL_IDS, START_ID
 
+Ids = tuple[int | None, int | None]
+NEVER_SAID = -10.0
+"""Bias of control tokens that no reply has. BART's start is its end as well: both would share one probability."""
 _DROPOUTS = ("dropout", "dropout_rate", "hidden_dropout_prob")
 
 
@@ -117,6 +121,26 @@ def _model(auto: Any, config: Any, path: str | None, may_lack: tuple[str, ...] =
             "speaks of; the directory holds another model or a part of one"
         )
     return model
+
+
+def fill_rows(rows_VD: Tensor, theirs_VD: Tensor, start_and_end: Ids) -> None:
+    """The checkpoint's rows behind our control tokens', which are its start and end, and draws like the others."""
+    rows_VD[NUM_CONTROL_IDS:] = theirs_VD[: len(rows_VD) - NUM_CONTROL_IDS]
+    drawn_CD = torch.randn(NUM_CONTROL_IDS, theirs_VD.shape[1])
+    rows_VD[:NUM_CONTROL_IDS] = theirs_VD.mean(0) + theirs_VD.std(0) * drawn_CD
+    for ours, id in zip((START_ID, END_ID), start_and_end, strict=True):
+        if id is not None:
+            rows_VD[ours] = theirs_VD[id]
+
+
+def fill_bias(bias_V: Tensor, theirs_V: Tensor | None, start_and_end: Ids) -> None:
+    """The checkpoint's bias, where it has one, behind that of our control tokens."""
+    _, end = start_and_end
+    bias_V.zero_()
+    bias_V[:NUM_CONTROL_IDS] = NEVER_SAID
+    if theirs_V is not None:
+        bias_V[NUM_CONTROL_IDS:] = theirs_V[: len(bias_V) - NUM_CONTROL_IDS]
+    bias_V[END_ID] = 0.0 if theirs_V is None or end is None else theirs_V[end]
 
 
 def add_lora(half: nn.Module, targets: Sequence[str], rank: int, alpha: float, dropout: float) -> None:

@@ -27,7 +27,7 @@ from rejoinder.recipe import TrainingSection
 
 ROOM = "rejoinder.optimizers"
 
-Averaged = dict[nn.Parameter, Tensor]
+Averaged = dict[Tensor, Tensor]
 
 
 def build_optimizer(model: nn.Module, settings: TrainingSection) -> Optimizer:

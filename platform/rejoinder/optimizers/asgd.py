@@ -39,7 +39,7 @@ def build(settings: Settings, model: nn.Module, learning_rate: float) -> torch.o
     )
 
 
-def averaged(optimizer: torch.optim.Optimizer) -> dict[nn.Parameter, Tensor] | None:
+def averaged(optimizer: torch.optim.Optimizer) -> dict[Tensor, Tensor] | None:
     """The running mean of each weight, once there is one."""
     # mu is the next step's share of the mean: 1 until the averaging begins.
     means = {weight: state["ax"] for weight, state in optimizer.state.items() if state["mu"] < 1}

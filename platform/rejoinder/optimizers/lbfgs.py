@@ -43,13 +43,14 @@ class Lbfgs(torch.optim.LBFGS):
 
     def __init__(self, settings: Settings, model: nn.Module, learning_rate: float) -> None:
         super().__init__(
-            list(model.parameters()),
+            [weight for weight in model.parameters() if weight.requires_grad],  # each costs its size, history times
             lr=learning_rate,
             max_iter=settings.iterations,
             history_size=settings.history,
             line_search_fn="strong_wolfe" if settings.line_search == "strong_wolfe" else None,
         )
-        self._decay, (self._decaying, _) = settings.weight_decay, split_by_decay(model)
+        self._decay, (decaying, _) = settings.weight_decay, split_by_decay(model)
+        self._decaying = [weight for weight in decaying if weight.requires_grad]
 
     def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]
         """Several iterations; the loss before the first of them."""

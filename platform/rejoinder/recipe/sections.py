@@ -116,6 +116,18 @@ class TextSection(Section):
     """Tokens of a reply, end token included; a longer one is learnt from up to here."""
 
 
+class ScheduledSamplingSection(Section):
+    """Replies continued from the model's own words instead of the right ones (Bengio et al. 2015), more and more."""
+
+    final_share: Fraction = 0.0
+    """Share of a reply's input ids that are the model's own at the end of training; 0 is teacher forcing throughout.
+    Each step then needs a second forward pass."""
+    start: Fraction = 0.25
+    """Share of the training that is teacher forcing alone."""
+    curve: Literal["linear", "exponential", "inverse_sigmoid"] = "linear"
+    """How the share rises from 0."""
+
+
 class TrainingSection(Section):
     """How the model is trained."""
 
@@ -138,13 +150,37 @@ class TrainingSection(Section):
     """How the rate falls after the warm-up."""
     optimizer: OptimizerSettings = Field(default={"name": "adamw"}, validate_default=True)
     """How gradients become updates."""
-    max_gradient_norm: Annotated[float, Field(gt=0)] = 1.0
-    """Gradients are scaled down to this global L2 norm, so that one batch cannot throw the weights away."""
+    max_gradient_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    """Gradients are scaled down to this global L2 norm, so that one batch cannot throw the weights away. null: never
+    cut."""
+    max_gradient_value: Annotated[float, Field(gt=0)] | None = None
+    """Each number of a gradient is cut off at this size, before the norm is looked at. null: never."""
+    max_skipped_steps: Annotated[int, Field(ge=0)] = 10
+    """Steps in a row that may be left out because their loss or gradient is no number; one more ends the training."""
     label_smoothing: Fraction = 0.0
     """Probability mass taken from the right token and spread over all: less certain, often better replies."""
-    precision: Literal["fp32", "bf16", "auto"] = "fp32"
+    unlikelihood: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Weight of a loss on saying again what a reply has said already (Welleck et al. 2020); 0 is off, 1 is usual."""
+    scheduled_sampling: ScheduledSamplingSection = Field(default_factory=ScheduledSamplingSection)
+    """How often a reply is continued from the model's own words while it learns."""
+    loss_chunk_tokens: Positive | None = None
+    """Reply tokens whose logits stand in memory at a time. null: as many as have 2**25 logits together."""
+    average_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """A moving average of the weights is validated, kept and served instead of the last ones; this share of it stays
+    at each step, 0.999 is usual. null: the last weights."""
+    patience: Positive | None = None
+    """Training ends after so many validations in a row that were no better than the best. null: at the last step."""
+    keep_best: Positive = 1
+    """Checkpoints to keep by validation loss, besides the last two."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """Each worker has all weights (ddp), or a share of weights, gradients and optimizer state (fsdp), for models that
+    do not fit on one device."""
+    compile: bool = False
+    """torch.compile: minutes at the start, then faster steps on GPUs."""
+    precision: Literal["fp32", "bf16", "fp16", "auto"] = "fp32"
     """Arithmetic of the forward pass. bf16 (autocast; weights stay fp32) halves memory and doubles the speed of GPUs
-    and CPUs that have it, and is slow on those that have not; auto takes it where the hardware has it."""
+    and CPUs that have it, and is slow on those that have not; auto takes it where the hardware has it. fp16 is for GPUs
+    that lack bf16; the loss is scaled so that small gradients are not lost."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the initial weights, the order of the data, and dropout."""
     log_every_steps: Positive = 25

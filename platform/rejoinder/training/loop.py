@@ -8,28 +8,28 @@ function of it, so a run that goes on from a checkpoint does what it would have 
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim import Optimizer
 
 from rejoinder import checkpoints
 from rejoinder.batches import Ahead, Position, RankStep, epochs_from, rank_steps
-from rejoinder.checkpoints import CheckpointStore, Progress
-from rejoinder.errors import CheckpointError, TrainingError
+from rejoinder.checkpoints import LAST_WEIGHTS, CheckpointStore, Progress
+from rejoinder.errors import CheckpointError
 from rejoinder.evaluation import Measured, measure_loss
-from rejoinder.loss import loss_sum
-from rejoinder.models import Seq2Seq, build_model
-from rejoinder.optimizers import build_optimizer
+from rejoinder.models import build_model
+from rejoinder.optimizers import Averaged, averaged_weights, build_optimizer, lent
 from rejoinder.recipe import Recipe
 from rejoinder.schedules import learning_rate_at
 from rejoinder.shards import ShardSet
+from rejoinder.training.average import MovingAverage
 from rejoinder.training.context import Tracker, TrainingContext
 from rejoinder.training.meter import Meter
+from rejoinder.training.objective import Objective, sampled_share
+from rejoinder.training.parallel import shard_weights, spread
+from rejoinder.training.update import Updater
+from rejoinder.training.verdict import diagnosis, has_stopped_improving, unhealthy
 
 log = logging.getLogger(__name__)
 
@@ -42,95 +42,154 @@ def train_loop(
     Runs on every rank; where there are several, the process group must stand. Returns the last validation's metrics.
     Raises TrainingError when the loss is no longer a number, CheckpointError when a checkpoint does not fit.
     """
-    settings = recipe.training
-    train_set, valid_set = ShardSet(shards, "train"), ShardSet(shards, "valid")
-    tokenizer = train_set.tokenizer()
-    torch.manual_seed(settings.seed)
-    model = build_model(recipe, tokenizer.num_ids).to(context.device)
-    optimizer = build_optimizer(model, settings)
-    progress = _resume(store, model, optimizer, train_set.manifest.fingerprint, context)
-    ddp = DistributedDataParallel(model) if context.world_size > 1 else model
-    meter = Meter(context, tracker, settings.log_every_steps)
-
-    weights = [getattr(corpus, "weight", 1.0) for corpus in recipe.data.corpora]
-    steps = rank_steps(
-        epochs_from(progress.position, train_set, settings.batch_tokens, settings.seed, weights), train_set,
-        context.rank, context.world_size, settings.max_microbatch_tokens, pin=context.device.type == "cuda",
-    )  # fmt: skip
-    metrics = progress.metrics
-    with Ahead(steps, _num_ahead(context.device, settings.prefetch_batches)) as ahead, closing(store):
-        for step in range(progress.step + 1, settings.num_steps + 1):
-            share = next(ahead)
-            rate = _set_learning_rate(optimizer, learning_rate_at(step, settings))
-            # Dropout is drawn anew from the step, so that nothing of a generator needs saving.
-            torch.manual_seed(hash((settings.seed, step, context.rank)) % 2**63)
-            loss_nats = _accumulate_gradients(ddp, share, context, recipe, meter)
-            norm = nn.utils.clip_grad_norm_(model.parameters(), settings.max_gradient_norm)
-            if not torch.isfinite(norm):
-                raise TrainingError(
-                    f"step {step}: the gradient is {norm.item()}, training has diverged; lower training.learning_rate "
-                    f"= {settings.learning_rate} or raise training.warmup_steps = {settings.warmup_steps}"
-                )
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            meter.step(step, share.position.epoch, loss_nats, share.num_reply_tokens, rate, norm)
-
-            stopping = context.stop_requested()
-            validates = stopping or step == settings.num_steps or step % settings.validate_every_steps == 0
-            if validates:
-                measured = measure_loss(
-                    model, valid_set, recipe.evaluation.batch_tokens, context.rank, context.world_size,
-                    settings.max_microbatch_tokens,
-                )  # fmt: skip
-                metrics = _over_all_ranks(measured, context).metrics("valid")
-                meter.pause()
-            if validates or step % settings.checkpoint_every_steps == 0:
-                made = Progress(step, share.position, train_set.manifest.fingerprint, metrics if validates else {})
-                if context.rank == 0:
-                    checkpoints.save(store.path(step), model, optimizer, tokenizer.to_json(), recipe, made)
-                    store.keep(step)
-                if context.world_size > 1:
-                    dist.barrier()  # no rank goes on before what it would go back to is written
-            if validates:
-                if context.rank == 0:
-                    tracker.log(metrics, step)
-                context.report({"step": step, **metrics})
-            if stopping:
-                break
-    return metrics
+    run = _Run(context, recipe, shards, store, tracker)
+    try:
+        return run.to_its_end()
+    finally:
+        store.close()
 
 
-def _resume(
-    store: CheckpointStore, model: Seq2Seq, optimizer: Optimizer, data_fingerprint: str, context: TrainingContext
-) -> Progress:
-    """Fills model and optimizer from the last checkpoint; where there is none, how a new run begins.
+class _Run:
+    """One rank's part of a training run."""
 
-    Rank 0 chooses, so that all ranks go on from the same one whatever happens to the files meanwhile.
-    """
-    last = store.last() if context.rank == 0 else None
-    chosen = [last.name if last else None]
-    if context.world_size > 1:
-        dist.broadcast_object_list(chosen)
-    if chosen[0] is None:
-        model.load_pretrained()
-        return Progress(0, Position(), data_fingerprint)
-    last = last or store.fetched(chosen[0])
-    progress = checkpoints.read_progress(last)
-    if progress.data_fingerprint != data_fingerprint:
-        raise CheckpointError(
-            f"{last}: learnt from the prepared set {progress.data_fingerprint}, this one is {data_fingerprint}; "
-            "start over with --fresh"
+    def __init__(
+        self, context: TrainingContext, recipe: Recipe, shards: Path, store: CheckpointStore, tracker: Tracker
+    ) -> None:
+        self.context, self.recipe, self.settings = context, recipe, recipe.training
+        self.store, self.tracker = store, tracker
+        self.train_set, self.valid_set = ShardSet(shards, "train"), ShardSet(shards, "valid")
+        self.tokenizer = self.train_set.tokenizer()
+        torch.manual_seed(self.settings.seed)
+        self.model = build_model(recipe, self.tokenizer.num_ids).to(context.device)
+        objective = Objective(self.model, self.settings)
+        last = self._last_checkpoint()
+        if last is None:
+            self.model.load_pretrained()
+        shard_weights(objective, context, self.settings)
+        self.optimizer = build_optimizer(self.model, self.settings)
+        self.progress, self.average = self._begin(last)
+        self.updater = Updater(
+            spread(objective, context, self.settings), self.model, self.optimizer, self.settings, context, self.average
         )
-    checkpoints.load_weights(last, model)
-    checkpoints.load_optimizer(last, optimizer)
-    log.info("going on from %s", last)
-    return progress
+        if self.progress.loss_scale is not None:
+            self.updater.scaler = torch.amp.GradScaler(context.device.type, init_scale=self.progress.loss_scale)
+        self.meter = Meter(context, tracker, self.settings.log_every_steps)
+        self.validation_losses = list(self.progress.validation_losses)
+        self.train_losses: list[float] = []
+        self.said_of_gradients: str | None = None
 
+    def to_its_end(self) -> dict[str, float]:
+        """All steps that are left."""
+        context, settings = self.context, self.settings
+        weights = [getattr(corpus, "weight", 1.0) for corpus in self.recipe.data.corpora]
+        steps = rank_steps(
+            epochs_from(self.progress.position, self.train_set, settings.batch_tokens, settings.seed, weights),
+            self.train_set, context.rank, context.world_size, settings.max_microbatch_tokens,
+            pin=context.device.type == "cuda",
+        )  # fmt: skip
+        metrics, is_over = self.progress.metrics, self.progress.is_over
+        first = settings.num_steps + 1 if is_over else self.progress.step + 1
+        with Ahead(steps, _num_ahead(context.device, settings.prefetch_batches)) as ahead:
+            for step in range(first, settings.num_steps + 1):
+                share = next(ahead)
+                self._step(step, share)
+                stopping = context.stop_requested()
+                validates = stopping or step == settings.num_steps or step % settings.validate_every_steps == 0
+                measured = self._validate(step) if validates else {}
+                metrics = measured or metrics
+                is_over = stopping or (validates and self._has_stopped_improving(step))
+                if validates or step % settings.checkpoint_every_steps == 0:
+                    self._save(step, share.position, measured, is_over and not stopping)
+                if validates:
+                    if context.rank == 0:
+                        self.tracker.log(measured, step)
+                    context.report({"step": step, **measured})
+                if is_over:
+                    break
+        return metrics
 
-def _set_learning_rate(optimizer: Optimizer, rate: float) -> float:
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    return rate
+    def _step(self, step: int, share: RankStep) -> None:
+        rate = learning_rate_at(step, self.settings, self.validation_losses)
+        own_words = sampled_share(self.settings.scheduled_sampling, step / self.settings.num_steps)
+        watches = step % self.settings.log_every_steps == 0
+        made = self.updater.make(step, share, rate, own_words, self.meter.count, watches=watches)
+        self.meter.step(step, share, rate, made)
+        said = unhealthy(made.norms)
+        if said and said != self.said_of_gradients and self.context.rank == 0:
+            log.warning("step %d: %s", step, said)
+        self.said_of_gradients = said or self.said_of_gradients
+
+    def _validate(self, step: int) -> dict[str, float]:
+        """Metrics of the weights that would be kept, the same on all ranks."""
+        context = self.context
+        with lent(self._averaged()):
+            measured = measure_loss(
+                self.model, self.valid_set, self.recipe.evaluation.batch_tokens, context.rank, context.world_size,
+                self.settings.max_microbatch_tokens,
+            )  # fmt: skip
+        metrics = _over_all_ranks(measured, context).metrics("valid")
+        self.validation_losses.append(metrics["valid_loss"])
+        self.train_losses.append(self.meter.mean_loss_since_validation())
+        is_last = step == self.settings.num_steps
+        if (said := diagnosis(self.train_losses, self.validation_losses, is_last)) and context.rank == 0:
+            log.warning("step %d: %s", step, said)
+        self.meter.pause()
+        return metrics
+
+    def _has_stopped_improving(self, step: int) -> bool:
+        patience = self.settings.patience
+        if patience is None or not has_stopped_improving(self.validation_losses, patience):
+            return False
+        if self.context.rank == 0 and step < self.settings.num_steps:
+            log.warning("step %d: training ends, %d validations were no better than the best", step, patience)
+        return True
+
+    def _save(self, step: int, position: Position, metrics: dict[str, float], is_over: bool) -> None:
+        context, scaler = self.context, self.updater.scaler
+        progress = Progress(
+            step, position, self.train_set.manifest.fingerprint, metrics, list(self.validation_losses), is_over,
+            scaler.get_scale() if scaler.is_enabled() else None,
+        )  # fmt: skip
+        if context.rank == 0 or self.settings.parallel == "fsdp":
+            checkpoints.save(
+                self.store.path(step), self.model, self.optimizer, self.tokenizer.to_json(), self.recipe, progress,
+                self._averaged(), writes=context.rank == 0,
+            )  # fmt: skip
+        if context.rank == 0:
+            self.store.keep(step)
+        if context.world_size > 1:
+            dist.barrier()  # no rank goes on before what it would go back to is written
+
+    def _averaged(self) -> Averaged | None:
+        """The weights to validate and keep, where they are not the last ones."""
+        return self.average.weights if self.average else averaged_weights(self.optimizer, self.settings)
+
+    def _last_checkpoint(self) -> Path | None:
+        """Rank 0 chooses, so that all ranks go on from the same one whatever happens to the files meanwhile."""
+        last = self.store.last() if self.context.rank == 0 else None
+        chosen = [last.name if last else None]
+        if self.context.world_size > 1:
+            dist.broadcast_object_list(chosen)
+        return None if chosen[0] is None else last or self.store.fetched(chosen[0])
+
+    def _begin(self, last: Path | None) -> tuple[Progress, MovingAverage | None]:
+        """Fills model, optimizer and average from a checkpoint; where there is none, how a new run begins."""
+        decay, fingerprint = self.settings.average_decay, self.train_set.manifest.fingerprint
+        if last is None:
+            return Progress(0, Position(), fingerprint), MovingAverage(self.model, decay) if decay else None
+        progress = checkpoints.read_progress(last)
+        if progress.data_fingerprint != fingerprint:
+            raise CheckpointError(
+                f"{last}: learnt from the prepared set {progress.data_fingerprint}, this one is {fingerprint}; "
+                "start over with --fresh"
+            )
+        checkpoints.load_weights(last, self.model)
+        average = MovingAverage(self.model, decay) if decay else None
+        if (last / LAST_WEIGHTS).exists():
+            checkpoints.load_weights(last, self.model, LAST_WEIGHTS)
+        checkpoints.load_optimizer(last, self.optimizer)
+        log.info("going on from %s", last)
+        return progress, average
 
 
 def _num_ahead(device: torch.device, prefetch_batches: int | None) -> int:
@@ -138,46 +197,6 @@ def _num_ahead(device: torch.device, prefetch_batches: int | None) -> int:
     if prefetch_batches is None:
         return 2 if device.type == "cuda" else 0
     return prefetch_batches
-
-
-def _accumulate_gradients(
-    ddp: nn.Module, share: RankStep, context: TrainingContext, recipe: Recipe, meter: Meter
-) -> Tensor:
-    """Forward and backward over this rank's share; its summed loss in nats, without the graph."""
-    settings = recipe.training
-    weight = 0.0 if share.is_idle else context.world_size / share.num_reply_tokens
-    total = torch.zeros((), device=context.device)
-    for number, piece in enumerate(share.pieces):
-        read = piece.to(context.device)
-        with _no_sync(ddp, is_last=number == len(share.pieces) - 1), _autocast(context.device, settings.precision):
-            loss = loss_sum(ddp(read), read.reply_ids_BT[~read.reply_is_pad_BT], settings.label_smoothing)
-            # DDP averages over ranks: the factor world_size makes a sum of it.
-            (loss * weight).backward()  # type: ignore[no-untyped-call]
-        if not share.is_idle:
-            total += loss.detach()
-            meter.count(read)
-    return total
-
-
-def _no_sync(ddp: nn.Module, is_last: bool) -> AbstractContextManager[None]:
-    """Gradients travel once a step, with the last piece."""
-    if is_last or not isinstance(ddp, DistributedDataParallel):
-        return nullcontext()
-    without_sync: AbstractContextManager[None] = ddp.no_sync()
-    return without_sync
-
-
-def _autocast(device: torch.device, precision: str) -> torch.autocast:
-    wanted = precision == "bf16" or (precision == "auto" and _computes_in_bf16(device))
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
-
-
-def _computes_in_bf16(device: torch.device) -> bool:
-    """Whether the hardware multiplies matrices in bf16 itself, instead of imitating it."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16") or capabilities.get("bf16"))
 
 
 def _over_all_ranks(measured: Measured, context: TrainingContext) -> Measured:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,25 +29,36 @@ class Setting:
     """A hundredth of the work: shows that the bench runs, measures nothing."""
     peers: Path | None = None
     """The Python of the peers' environment; None measures ours alone."""
+    wall_s: float = 120
+    """What each contender of a question about quality may train."""
 
     def size(self, full: int, tiny: int) -> int:
         """A size of the data: the full one, or the tiny one."""
         return tiny if self.tiny else full
 
-    def run(self, contender: str, *, python: Path | None = None, **arguments: Any) -> dict[str, Any]:
-        """Runs `bench.data.contenders.NAME` with these arguments and waits for its answer.
+    def run(
+        self, contender: str, *, python: Path | None = None, num_processes: int = 1,
+        extra: Mapping[str, str] | None = None, **arguments: Any,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Runs a module such as `bench.data.contenders.NAME` with these arguments and waits for its answer.
 
+        With several processes torchrun starts it; the answer printed last counts. `extra` is added to its environment.
         Raises RuntimeError with the end of its output when it fails.
         """
         done = subprocess.run(
-            self.command(contender, python, arguments), env=self.environment(), cwd=self.folder, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+            self.command(contender, python, arguments, num_processes), env=self.environment(**extra or {}),
+            cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
         return answer_of(contender, done.returncode, done.stdout)
 
-    def command(self, contender: str, python: Path | None, arguments: dict[str, Any]) -> list[str]:
+    def command(
+        self, contender: str, python: Path | None, arguments: dict[str, Any], num_processes: int = 1
+    ) -> list[str]:
         """What `run` starts."""
-        return [str(python or sys.executable), "-m", contender, json.dumps(arguments)]
+        words = [str(python or sys.executable), "-m"]
+        if num_processes > 1:
+            words += ["torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}", "-m"]
+        return [*words, contender, json.dumps(arguments)]
 
     def environment(self, **more: str) -> dict[str, str]:
         """The same cores for everybody, our code, and no cluster or cache of the user's."""

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
-import numpy as np
 import pytest
 
 from rejoinder import cluster
@@ -20,7 +19,7 @@ from rejoinder.shards import Manifest, write_index
 from rejoinder.shards.manifest import MANIFEST, TOKENIZER, FileRecord, ShardRecord
 from rejoinder.shards.schema import FORMAT, write_shard
 from rejoinder.storage import sha256_of
-from rejoinder.text import Exchange, Exchanges, Tokenizer, exchanges_of, offsets_of, split_of, train_tokenizer
+from rejoinder.text import Exchange, Exchanges, Tokenizer, exchanges_of, split_of, train_tokenizer
 from rejoinder.text.tokenizers import byte_bpe
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -111,15 +110,7 @@ def write_set(tokenizer: Tokenizer) -> WriteSet:
 
 def _write_shard(file: Path, rows: Sequence[tuple[Exchange, str]]) -> ShardRecord:
     made = [exchange for exchange, _ in rows]
-    columns = Exchanges(
-        np.array([id for exchange in made for id in exchange.context_ids], np.int32),
-        offsets_of([len(exchange.context_ids) for exchange in made]),
-        np.array([id for exchange in made for id in exchange.reply_ids], np.int32),
-        offsets_of([len(exchange.reply_ids) for exchange in made]),
-        np.array([exchange.reply_num_bytes for exchange in made], np.int32),
-        np.arange(len(made)),
-    )
-    write_shard(file, columns, [id for _, id in rows], [0] * len(made))
+    write_shard(file, Exchanges.of(made), [id for _, id in rows], [0] * len(made))
     return ShardRecord(
         file=file.name,
         sha256=sha256_of(file),

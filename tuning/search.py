@@ -74,7 +74,10 @@ def search(recipe: Recipe, prepared: Prepared) -> Found:
 
 def _trial(sample: dict[str, Any], recipe: Recipe, prepared: Prepared) -> None:
     """The driver of one trial. Returns nothing: Tune would take a returned dictionary for a result."""
-    train(with_sample(recipe, sample), prepared, on_report=TuneReportCallback())
+    # A trial that took all that is free would leave the others without workers.
+    fixed = f"scaling.num_workers={recipe.scaling.min_workers}"
+    trial = validate(override(with_sample(recipe, sample).model_dump(mode="json"), [fixed]), "trial")
+    train(trial, prepared, on_report=TuneReportCallback())
 
 
 def with_sample(recipe: Recipe, sample: dict[str, Any]) -> Recipe:
@@ -96,15 +99,15 @@ def _room(recipe: Recipe) -> int:
     """How many trials fit into the cluster, workers and drivers together."""
     scaling = recipe.scaling
     cpus, gpus = (
-        scaling.num_workers * scaling.cpus_per_worker + DRIVER_CPUS,
-        scaling.num_workers * scaling.gpus_per_worker,
+        scaling.min_workers * scaling.cpus_per_worker + DRIVER_CPUS,
+        scaling.min_workers * scaling.gpus_per_worker,
     )
     total = ray.cluster_resources()
     fitting = math.floor(total.get("CPU", 0) / cpus)
     if gpus:
         fitting = min(fitting, math.floor(total.get("GPU", 0) / gpus))
     if fitting == 0:
-        cluster.require(recipe, cpus, gpus, f"one trial ({scaling.num_workers} workers and its driver)")
+        cluster.require(recipe, cpus, gpus, f"one trial ({scaling.min_workers} workers and its driver)")
     return max(1, fitting)
 
 

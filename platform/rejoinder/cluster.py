@@ -134,19 +134,25 @@ def require(recipe: Recipe, num_cpus: float, num_gpus: float, what: str) -> None
         )
 
 
-class Board:
-    """To be made an actor: holds the newest news of a worker, for the driver to look at. Plain values only."""
+def leaving_nodes() -> set[str]:
+    """The ids of nodes that were announced to go away: preempted, or taken by an autoscaler."""
+    from ray._private.state import state  # Ray has no public name for it; ray.train asks the same
 
-    def __init__(self) -> None:
-        self._newest: dict[str, Any] | None = None
+    return set(state.get_draining_nodes())
 
-    def put(self, news: dict[str, Any]) -> None:
-        """Replaces what was there."""
-        self._newest = news
 
-    def newest(self) -> dict[str, Any] | None:
-        """What was put last."""
-        return self._newest
+def room(recipe: Recipe, *, is_whole: bool = False) -> int:
+    """How many training workers fit on the nodes that stay, beside what runs there; `is_whole`: if nothing did."""
+    from ray._private import state
+
+    leaving, scaling = leaving_nodes(), recipe.scaling
+    nodes = state.total_resources_per_node() if is_whole else state.available_resources_per_node()
+    fitting = 0
+    for node_id, has in nodes.items():
+        if node_id not in leaving:
+            by_gpus = [int(has.get("GPU", 0)) // scaling.gpus_per_worker] if scaling.gpus_per_worker else []
+            fitting += min([int(has.get("CPU", 0)) // scaling.cpus_per_worker, *by_gpus])
+    return fitting
 
 
 def num_cpus() -> int:

@@ -28,7 +28,7 @@ RECIPES = Path(__file__).resolve().parents[2] / "jobs" / "recipes"
 
 
 def run(job: Callable[..., object], argv: Sequence[str] | None = None) -> None:
-    """Runs a job as a program: exit status 0 done, 1 a user's error in one sentence, 2 wrong words, 130 Ctrl-C."""
+    """Runs a job as a program: exit status 0 done, 1 a user's error in one sentence, 2 wrong words, 130 stopped."""
     parser = _parser(job)
     arguments = vars(parser.parse_intermixed_args(argv))  # flags may stand between the words
     debug = arguments.pop("debug")
@@ -47,8 +47,8 @@ def run(job: Callable[..., object], argv: Sequence[str] | None = None) -> None:
         _leave(error, debug)
     except OSError as error:
         _leave(_storage_error(error) or error, debug)
-    except KeyboardInterrupt:
-        console.fail("stopped by Ctrl-C; the same command goes on from where it was")
+    except KeyboardInterrupt as stopped:
+        console.fail(str(stopped) or "stopped by Ctrl-C; the same command goes on from where it was")
         sys.exit(130)
 
 

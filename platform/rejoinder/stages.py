@@ -58,8 +58,8 @@ def train_stage(recipe: Recipe, *, fresh: bool = False) -> Registered:
     with cluster.connect(recipe):
         prepared = prepare_stage(recipe)
         name = Storage(recipe).run(run_fingerprint(recipe, prepared)).name
-        with console.stage(f"Train: {recipe.model.name} on {recipe.scaling.num_workers} DDP workers"):
-            with tracked_run(recipe, prepared, name) as tracker:
+        with console.stage(f"Train: {recipe.model.name} on {_workers(recipe)}"):
+            with tracked_run(recipe, prepared, name, fresh=fresh) as tracker:
                 run = train(recipe, prepared, tracker, fresh=fresh)
             console.say(f"   {_state(run.reused)} {run.checkpoint}")
             console.say(f"   {_shown(run.metrics, 'valid')}")
@@ -147,6 +147,14 @@ def promote_stage(recipe: Recipe, number: int | None = None, alias: str = "champ
         version = registry.promote(number, alias)
         console.say(f"   {version} is now the {alias!r} in {registry.uri}")
     return version
+
+
+def _workers(recipe: Recipe) -> str:
+    scaling, kind = recipe.scaling, recipe.training.parallel.upper()
+    fewest, most = scaling.min_workers, scaling.max_workers
+    if (fewest, most) == (1, 1):
+        return "one worker"
+    return f"{most} {kind} workers" if fewest == most else f"{fewest} to {most} {kind} workers"
 
 
 def _state(reused: bool) -> str:

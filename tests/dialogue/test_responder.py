@@ -35,7 +35,7 @@ class Parrot(Seq2Seq):
         self.said = torch.tensor([*ids, END_ID])
         self.before_step: Callable[[], object] = lambda: None
 
-    def forward(self, batch: Batch) -> Tensor:
+    def hidden(self, batch: Batch) -> Tensor:
         raise NotImplementedError
 
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:

@@ -34,7 +34,7 @@ class Echo(Seq2Seq):
         self.gate.set()
         self.batch_sizes: list[int] = []
 
-    def forward(self, batch: Batch) -> Tensor:
+    def hidden(self, batch: Batch) -> Tensor:
         raise NotImplementedError
 
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:

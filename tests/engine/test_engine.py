@@ -264,8 +264,12 @@ def test_statistics_tell_what_goes_on(kit: Kit) -> None:
 def real_model(request: pytest.FixtureRequest) -> Seq2Seq:
     """Every model, small, with random weights large enough to say different things."""
     plugin = catalog.pick("rejoinder.models", request.param)
+    settings: dict[str, Any] = {"width": 16}
+    if request.param == "pretrained":  # built from its configuration it needs no directory
+        config = {"model_type": "t5", "vocab_size": 44, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1}
+        settings = {"path": "/not/looked/at", "config": config | {"num_heads": 2}, "tied_output": True, "dropout": 0.0}
     torch.manual_seed(0)
-    model: Seq2Seq = plugin.build(plugin.Settings(width=16), 60, 12, 15)
+    model: Seq2Seq = plugin.build(plugin.Settings(**settings), 60, 12, 15)
     with torch.no_grad():
         for weight in model.parameters():
             weight += 0.3 * torch.randn_like(weight)

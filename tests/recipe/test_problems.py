@@ -44,7 +44,7 @@ def test_an_unknown_word_names_the_closest(make_recipe: MakeRecipe, word: str, s
         ("training.num_steps=many", "training.num_steps = 'many': must be a valid integer"),
         ("training.num_steps=1.5", "training.num_steps = 1.5: must be a valid integer"),
         ("training.learning_rate=.nan", "training.learning_rate = nan: must be a finite number"),
-        ("training.precision=fp16", "training.precision = 'fp16': must be 'fp32', 'bf16'"),
+        ("training.precision=fp4", "training.precision = 'fp4': must be 'fp32', 'bf16'"),
         ("scaling.gpus_per_worker=2", "scaling.gpus_per_worker = 2: must be 0 or 1"),
         ("decoding.top_p=1.5", "decoding.top_p = 1.5: must be less than or equal to 1"),
         ("data.corpora=[]", "data.corpora = []: Tuple should have at least 1 item"),
@@ -98,7 +98,7 @@ def test_values_at_the_very_limit_are_taken(make_recipe: MakeRecipe) -> None:
 
 
 def test_all_problems_are_told_at_once(make_recipe: MakeRecipe) -> None:
-    words = ["training.batch_tokens=0", "model.widht=3", "nam=3", "data.corpora.0.sed=3", "training.precision=fp16"]
+    words = ["training.batch_tokens=0", "model.widht=3", "nam=3", "data.corpora.0.sed=3", "training.precision=fp4"]
     assert len(problems_of(make_recipe, *words)) == len(words)
 
 

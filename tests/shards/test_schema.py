@@ -8,14 +8,14 @@ import pyarrow as pa
 import pytest
 
 from rejoinder.shards.schema import FORMAT, SCHEMA, write_shard
-from rejoinder.text import Exchange
+from rejoinder.text import Exchange, Exchanges
 
 ROWS = [Exchange([4, 20, 21], [22, 2], 1), Exchange([3], [23], 4), Exchange([4, 24], [2], 0)]
 IDS = ["a", "b", "你好"]
 
 
 def written(file: Path, rows: list[Exchange] = ROWS, ids: list[str] = IDS) -> Path:
-    write_shard(file, rows, ids)
+    write_shard(file, Exchanges.of(rows), ids, range(len(rows)))
     return file
 
 
@@ -31,8 +31,8 @@ def test_any_arrow_reader_can_read_it(tmp_path: Path) -> None:
     assert table.schema.equals(SCHEMA, check_metadata=True)
     assert table.schema.metadata == {b"rejoinder.format": str(FORMAT).encode()}
     assert table.to_pylist()[1:] == [
-        {"context_ids": [3], "reply_ids": [23], "reply_num_bytes": 4, "conversation_id": "b"},
-        {"context_ids": [4, 24], "reply_ids": [2], "reply_num_bytes": 0, "conversation_id": "你好"},
+        {"context_ids": [3], "reply_ids": [23], "reply_num_bytes": 4, "conversation_id": "b", "corpus": 1},
+        {"context_ids": [4, 24], "reply_ids": [2], "reply_num_bytes": 0, "conversation_id": "你好", "corpus": 2},
     ]
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from rejoinder.batches.batch import Batch, load_each
-from rejoinder.batches.plan import GlobalBatch, Position, microbatches, share
+from rejoinder.batches.plan import GlobalBatch, IntArray, Position, microbatches, share
 from rejoinder.shards import ShardSet
 
 STEPS_AT_ONCE = 4
@@ -22,6 +22,8 @@ class RankStep:
     """Where the run stands when it has learnt from this."""
     num_reply_tokens: int
     """Of the global batch, over all ranks."""
+    rows: IntArray
+    """Of the split, that this rank learns from."""
     pieces: list[Batch]
     is_idle: bool
     """The global batch has no row for this rank. Its one piece is a row of another rank, to be given no weight: each
@@ -49,5 +51,5 @@ def rank_steps(
             loaded = list(islice(read, len(pieces)))
             if pin:
                 loaded = [one.pin_memory() for one in loaded]
-            yield RankStep(position, batch.num_reply_tokens, loaded, is_idle=len(rows) == 0)
+            yield RankStep(position, batch.num_reply_tokens, rows, loaded, is_idle=len(rows) == 0)
         num_together = STEPS_AT_ONCE

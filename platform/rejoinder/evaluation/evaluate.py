@@ -88,7 +88,7 @@ def _samples(recipe: Recipe, checkpoint: Path, shard_set: ShardSet) -> list[Samp
         decoding = Decoding.of(recipe.decoding, recipe.text.max_reply_tokens, seed=number)
         samples.append(
             Sample(
-                _with_turn_breaks(context_ids, trained.tokenizer),
+                with_turn_breaks(context_ids, trained.tokenizer),
                 trained.tokenizer.to_text(reply_ids),
                 responder.reply(context_ids, decoding).text,
             )
@@ -97,7 +97,7 @@ def _samples(recipe: Recipe, checkpoint: Path, shard_set: ShardSet) -> list[Samp
     return samples
 
 
-def _with_turn_breaks(context_ids: list[int], tokenizer: Tokenizer) -> str:
+def with_turn_breaks(context_ids: list[int], tokenizer: Tokenizer) -> str:
     """The turns of a context, a line each."""
     turns: list[list[int]] = []
     for id in context_ids:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, PlainValidator
 
 from rejoinder.recipe.base import AbsolutePath, PluginSettings, Section, plugin_of
 
@@ -190,18 +190,39 @@ class TrainingSection(Section):
     checkpoint_every_steps: Positive = 250
     """Updates between two checkpoints: what an interruption can cost. Every validation makes one too."""
     max_restarts: Annotated[int, Field(ge=0)] = 3
-    """How often training starts again from the last checkpoint after a worker or node was lost."""
+    """How often training starts again from the last checkpoint after a worker or node was lost. A node that was
+    announced to go away does not count."""
+    log_rows: bool = False
+    """Writes which exchanges each worker learnt from in each step to `rows` beside the checkpoints, for an audit."""
+
+
+def _workers(value: object) -> int | tuple[int, int]:
+    numbers = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not all(type(number) is int and number > 0 for number in numbers) or len(numbers) > 2 or not numbers:
+        raise ValueError(f"{value!r} must be a number of workers, or the fewest and the most, such as [1, 4]")
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
 
 class ScalingSection(Section):
     """What training runs on."""
 
-    num_workers: Positive = 2
-    """DDP workers, a process each."""
+    num_workers: Annotated[int | tuple[int, int], PlainValidator(_workers)] = 2
+    """DDP workers, a process each; or the fewest and the most, `[1, 4]`: as many as the cluster has room for, fewer
+    when a node is lost, more when one comes."""
     cpus_per_worker: Positive = 1
     """CPU cores, and threads, of one worker."""
     gpus_per_worker: Literal[0, 1] = 0
     """1 trains on GPUs with NCCL, one for each worker; 0 on CPUs with gloo."""
+
+    @property
+    def min_workers(self) -> int:
+        """The fewest workers to train with."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[0]
+
+    @property
+    def max_workers(self) -> int:
+        """The most."""
+        return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
 
 class DecodingSection(Section):

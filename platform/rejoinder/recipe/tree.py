@@ -106,8 +106,23 @@ def _contradictions(recipe: Recipe) -> Any:
             f"decoding.min_reply_tokens = {recipe.decoding.min_reply_tokens} must be below "
             f"text.max_reply_tokens = {text.max_reply_tokens}"
         )
+    yield from _contradictions_of_workers(recipe)
     yield from recipe.model.contradictions(recipe)
     yield from _contradictions_of_an_address(recipe)
+
+
+def _contradictions_of_workers(recipe: Recipe) -> Any:
+    scaling, precision = recipe.scaling, recipe.training.precision
+    if scaling.min_workers > scaling.max_workers:
+        yield (
+            f"scaling.num_workers = [{scaling.min_workers}, {scaling.max_workers}]: the fewest stand first; give "
+            f"[{scaling.max_workers}, {scaling.min_workers}]"
+        )
+    if precision == "fp16" and scaling.gpus_per_worker == 0:
+        yield (
+            "training.precision = fp16 is for GPUs, scaling.gpus_per_worker = 0 trains on CPUs; set "
+            "scaling.gpus_per_worker=1, or training.precision=auto"
+        )
 
 
 def _contradictions_of_an_address(recipe: Recipe) -> Any:

@@ -33,10 +33,7 @@ def open_client(recipe: Recipe) -> MlflowClient:
 
     Raises RegistryError when the store cannot be reached.
     """
-    for name, value in _MLFLOW_SETTINGS.items():
-        os.environ.setdefault(name, value)
-    for name, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
-        logging.getLogger(name).setLevel(level)
+    quieten()
     uri, directory = tracking_uri(recipe), Storage(recipe).mlflow
     if recipe.registry.tracking_uri is not None:
         return _client_with_experiment(uri, recipe.registry.experiment, artifacts=None)
@@ -45,6 +42,14 @@ def open_client(recipe: Recipe) -> MlflowClient:
     # Two processes that make the tables of a new SQLite store at the same time break each other.
     with locked(directory, "opening the model store", wait_s=60):
         return _client_with_experiment(uri, recipe.registry.experiment, directory / "artifacts")
+
+
+def quieten() -> None:
+    """Lets MLflow's client give up in seconds, and say nothing but warnings. Each process that makes one calls it."""
+    for name, value in _MLFLOW_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    for name, level in (("mlflow", logging.WARNING), ("alembic", logging.WARNING), ("urllib3", logging.ERROR)):
+        logging.getLogger(name).setLevel(level)
 
 
 def _client_with_experiment(uri: str, experiment: str, artifacts: Path | None) -> MlflowClient:

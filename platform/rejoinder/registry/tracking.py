@@ -4,96 +4,181 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib.metadata import distributions
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from rejoinder import cluster
 from rejoinder.recipe import Recipe
 from rejoinder.registry.connection import open_client, store_errors, tracking_uri
+from rejoinder.registry.delivery import Delivery, Kept, hand_over, in_short, waiting_file
+from rejoinder.registry.recorder import Recorder, last_steps
+from rejoinder.registry.system_metrics import SystemMetrics
 from rejoinder.shards import Prepared
+from rejoinder.storage import Storage
 
 RUN_TAG = "rejoinder.run"
+PARENT_TAG = "mlflow.parentRunId"
 _MAX_PARAM_CHARACTERS = 500  # what every MLflow store takes
+_CUT = " … (cut; see recipe.yaml)"
+_CLOSE_TIMEOUT_S = 15.0
+_PATIENCE_S = 60.0
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class MlflowTracker:
-    """Logs metrics to one MLflow run. Only addresses travel; each process opens its own client."""
+    """Records into one MLflow run. Only addresses travel; the process that records first starts a thread for it."""
 
     uri: str
     run_id: str
-    _client: MlflowClient | None = None
+    waiting: Path
+    """The file of what the store does not have yet."""
+    begun_ms: int
+    _delivery: Delivery | None = field(default=None, compare=False)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """One point for each metric. A store that cannot be reached costs points, never the training."""
+        """A point for each metric, in the store seconds later. Takes microseconds, also when the store is away."""
+        self._deliver({"ms": _now_ms(), "step": step, "metrics": metrics})
+
+    def samples(self, make: Callable[[], list[dict[str, str]]], step: int) -> None:
+        """Rows for the run's table of replies, made now, in the store seconds later."""
         try:
-            if self._client is None:
-                self._client = MlflowClient(tracking_uri=self.uri)
-            now_ms = int(time.time() * 1000)
-            points = [Metric(name, value, now_ms, step) for name, value in metrics.items()]
-            self._client.log_batch(self.run_id, metrics=points)
+            rows = make()
         except Exception as error:
-            log.warning("step %d was not recorded in MLflow at %s: %s", step, self.uri, error)
+            log.warning("step %d: no samples were made: %s", step, in_short(error))
+            return
+        if rows:
+            self._deliver({"ms": _now_ms(), "step": step, "samples": rows})
+
+    def close(self) -> None:
+        """Waits some seconds until the store has all. What it does not take waits for the driver, or the next run."""
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            delivery.close(_CLOSE_TIMEOUT_S)
+
+    def _deliver(self, entry: dict[str, Any]) -> None:
+        if self._delivery is None:
+            recorder = Recorder(self.uri, self.run_id)
+            self._delivery = Delivery(recorder, self.waiting, sample=SystemMetrics(self.begun_ms))
+        self._delivery.put(entry)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"uri": self.uri, "run_id": self.run_id, "_client": None}
+        return self.__dict__ | {"_delivery": None}
 
 
 @contextmanager
-def tracked_run(recipe: Recipe, prepared: Prepared, run_name: str) -> Iterator[MlflowTracker]:
+def tracked_run(
+    recipe: Recipe, prepared: Prepared, run_name: str, *, fresh: bool = False, parent_run_id: str | None = None
+) -> Iterator[MlflowTracker]:
     """The MLflow run of a training run: found by its name when it was begun before, else begun now.
 
-    It is FINISHED when the block ends well, KILLED after Ctrl-C, else FAILED. Raises RegistryError when the store
-    cannot be reached.
+    `fresh` begins another one of the same name. Under a `parent_run_id` it is shown as that run's child. It is FINISHED
+    when the block ends well, KILLED after Ctrl-C, else FAILED; then its curves are drawn. Raises RegistryError when the
+    store cannot be reached at the beginning; one that is away later is waited for at the end, for a minute at most.
     """
-    uri = tracking_uri(recipe)
-    client = open_client(recipe)
+    uri, client = tracking_uri(recipe), open_client(recipe)
     with store_errors(uri):
-        run_id = _find(client, recipe, run_name) or _begin(client, recipe, prepared, run_name)
+        found = None if fresh else _find(client, recipe, run_name)
+        run_id = found or _begin(client, recipe, prepared, run_name)
+        if parent_run_id is not None:
+            client.set_tag(run_id, PARENT_TAG, parent_run_id)
         client.update_run(run_id, status="RUNNING")
-    status = "FAILED"
+        begun_ms, steps_before = client.get_run(run_id).info.start_time, last_steps(client, run_id)
+    tracker, status = MlflowTracker(uri, run_id, waiting_file(Storage(recipe).mlflow, run_id), begun_ms), "FAILED"
     try:
-        yield MlflowTracker(uri, run_id)
+        yield tracker
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
-        try:
-            client.set_terminated(run_id, status)
-        except MlflowException as error:
-            log.warning("the end of the run was not recorded in MLflow at %s: %s", uri, error)
+        tracker.close()
+        _end(client, tracker, status, steps_before)
+
+
+def _end(client: MlflowClient, tracker: MlflowTracker, status: str, steps_before: dict[str, int]) -> None:
+    """What the workers could not deliver, the run's pictures and its status."""
+    kept, recorder, deadline_s = Kept(tracker.waiting), Recorder(tracker.uri, tracker.run_id), _deadline()
+    while (error := hand_over(kept, recorder)) and status != "KILLED" and time.monotonic() < deadline_s:
+        time.sleep(1)
+    if error:
+        log.warning(
+            "MLflow at %s does not answer (%s): %d records of this training wait in %s; the same command delivers them",
+            tracker.uri, in_short(error), len(kept.lines), kept.file,
+        )  # fmt: skip
+        return
+    try:
+        if last_steps(client, tracker.run_id) != steps_before:
+            _draw(client, tracker.run_id)
+        client.set_terminated(tracker.run_id, status)
+    except MlflowException as error:
+        log.warning("the end of the run was not recorded in MLflow at %s: %s", tracker.uri, error)
+
+
+def _deadline() -> float:
+    return time.monotonic() + _PATIENCE_S
+
+
+def _draw(client: MlflowClient, run_id: str) -> None:
+    from rejoinder.registry import plots  # not above: workers need no matplotlib
+
+    histories = {
+        metric: sorted((point.step, point.value) for point in client.get_metric_history(run_id, metric))
+        for metric in plots.metrics_drawn()
+    }
+    for name, figure in plots.draw(histories).items():
+        client.log_figure(run_id, figure, f"plots/{name}.png")
 
 
 def _find(client: MlflowClient, recipe: Recipe, run_name: str) -> str | None:
-    experiment = client.get_experiment_by_name(recipe.registry.experiment)
-    assert experiment is not None  # open_client made it
-    found = client.search_runs([experiment.experiment_id], f"tags.`{RUN_TAG}` = '{run_name}'", max_results=1)
+    """The newest one of this name."""
+    found = client.search_runs([_experiment_id(client, recipe)], f"tags.`{RUN_TAG}` = '{run_name}'", max_results=1)
     return found[0].info.run_id if found else None
 
 
 def _begin(client: MlflowClient, recipe: Recipe, prepared: Prepared, run_name: str) -> str:
-    experiment = client.get_experiment_by_name(recipe.registry.experiment)
-    assert experiment is not None
-    run = client.create_run(experiment.experiment_id, run_name=run_name, tags={RUN_TAG: run_name})
+    run = client.create_run(_experiment_id(client, recipe), run_name=run_name, tags={RUN_TAG: run_name})
     run_id: str = run.info.run_id
     settings = flatten(recipe.model_dump(mode="json", include={"data", "text", "model", "training", "scaling"}))
-    params = [Param(name, value[:_MAX_PARAM_CHARACTERS]) for name, value in settings.items()]
     tags = {
         "rejoinder.data": prepared.manifest.fingerprint,
         **{f"version.{k}": v for k, v in cluster.versions().items()},
     }
-    client.log_batch(run_id, params=params, tags=[RunTag(name, value) for name, value in tags.items()])
+    client.log_batch(run_id, params=as_params(settings), tags=[RunTag(name, value) for name, value in tags.items()])
     client.log_text(run_id, recipe.to_yaml(), "recipe.yaml")
     client.log_text(run_id, prepared.manifest.model_dump_json(indent=1), "data_manifest.json")
+    client.log_text(run_id, installed(), "requirements.lock")
     return run_id
+
+
+def _experiment_id(client: MlflowClient, recipe: Recipe) -> str:
+    experiment = client.get_experiment_by_name(recipe.registry.experiment)
+    assert experiment is not None  # open_client made it
+    experiment_id: str = experiment.experiment_id
+    return experiment_id
+
+
+def as_params(settings: dict[str, str]) -> list[Param]:
+    """Settings as the store takes them: a value that is too long is cut, with a mark."""
+    kept = _MAX_PARAM_CHARACTERS - len(_CUT)
+    return [
+        Param(name, value if len(value) <= _MAX_PARAM_CHARACTERS else value[:kept] + _CUT)
+        for name, value in settings.items()
+    ]
+
+
+def installed() -> str:
+    """Every package of this process's environment, in the version that is installed, as `pip install -r` takes it."""
+    found = {(name, package.version) for package in distributions() if (name := package.metadata["Name"])}
+    return "".join(f"{name}=={version}\n" for name, version in sorted(found, key=lambda pair: pair[0].lower()))
 
 
 def flatten(tree: Any, path: str = "") -> dict[str, str]:
@@ -108,3 +193,7 @@ def flatten(tree: Any, path: str = "") -> dict[str, str]:
     for key, value in items:
         flat |= flatten(value, f"{path}.{key}" if path else key)
     return flat
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)

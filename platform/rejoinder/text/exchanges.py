@@ -80,6 +80,18 @@ class Exchanges:
     conversations: IntArray
     """The conversation's number in its block."""
 
+    @classmethod
+    def of(cls, rows: Sequence[Exchange]) -> Exchanges:
+        """Exchanges one by one, each of a conversation of its own."""
+        return cls(
+            np.array([id for row in rows for id in row.context_ids], np.int32),
+            offsets_of([len(row.context_ids) for row in rows]),
+            np.array([id for row in rows for id in row.reply_ids], np.int32),
+            offsets_of([len(row.reply_ids) for row in rows]),
+            np.array([row.reply_num_bytes for row in rows], np.int32),
+            np.arange(len(rows)),
+        )
+
     def __len__(self) -> int:
         return len(self.reply_num_bytes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -44,11 +45,23 @@ class Tracker(Protocol):
     """Where metrics are recorded. It travels to rank 0 by pickle and is used there only."""
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """Records metrics of a step. Never raises: a lost store must not stop the training."""
+        """Records metrics of a step. Neither waits nor raises: a lost store must not stop the training."""
+
+    def samples(self, make: Callable[[], list[dict[str, str]]], step: int) -> None:
+        """Records replies of the model as it is: `make` gives a row for each, and is called only if they are kept."""
+
+    def close(self) -> None:
+        """The training has ended, well or not: what was not recorded yet is recorded now. Never raises."""
 
 
 class NoTracker:
     """Records nothing."""
 
     def log(self, metrics: dict[str, float], step: int) -> None:
+        """Does nothing."""
+
+    def samples(self, make: Callable[[], list[dict[str, str]]], step: int) -> None:
+        """Does nothing."""
+
+    def close(self) -> None:
         """Does nothing."""

@@ -8,6 +8,7 @@ function of it, so a run that goes on from a checkpoint does what it would have 
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from rejoinder import checkpoints
 from rejoinder.batches import Ahead, Position, RankStep, epochs_from, rank_steps
 from rejoinder.checkpoints import LAST_WEIGHTS, CheckpointStore, Progress
 from rejoinder.errors import CheckpointError
-from rejoinder.evaluation import Measured, measure_loss
+from rejoinder.evaluation import Measured, greedy_samples, measure_loss
 from rejoinder.models import build_model
 from rejoinder.optimizers import Averaged, averaged_weights, build_optimizer, lent
 from rejoinder.recipe import Recipe
@@ -28,6 +29,7 @@ from rejoinder.training.context import Tracker, TrainingContext
 from rejoinder.training.meter import Meter
 from rejoinder.training.objective import Objective, sampled_share
 from rejoinder.training.parallel import shard_weights, spread
+from rejoinder.training.row_log import RowLog
 from rejoinder.training.update import Updater
 from rejoinder.training.verdict import diagnosis, has_stopped_improving, unhealthy
 
@@ -46,6 +48,8 @@ def train_loop(
     try:
         return run.to_its_end()
     finally:
+        if context.rank == 0:
+            tracker.close()
         store.close()
 
 
@@ -74,6 +78,11 @@ class _Run:
         if self.progress.loss_scale is not None:
             self.updater.scaler = torch.amp.GradScaler(context.device.type, init_scale=self.progress.loss_scale)
         self.meter = Meter(context, tracker, self.settings.log_every_steps)
+        self.rows: RowLog | None = None
+        if self.settings.log_rows:
+            self.rows = RowLog(
+                store.directory.parent / "rows", self.progress.step + 1, context.rank, context.world_size
+            )
         self.validation_losses = list(self.progress.validation_losses)
         self.train_losses: list[float] = []
         self.said_of_gradients: str | None = None
@@ -93,18 +102,19 @@ class _Run:
             for step in range(first, settings.num_steps + 1):
                 share = next(ahead)
                 self._step(step, share)
+                # An interruption is saved and not validated: that would take its time, and change what a schedule sees.
                 stopping = context.stop_requested()
-                validates = stopping or step == settings.num_steps or step % settings.validate_every_steps == 0
+                validates = step == settings.num_steps or step % settings.validate_every_steps == 0
                 measured = self._validate(step) if validates else {}
                 metrics = measured or metrics
-                is_over = stopping or (validates and self._has_stopped_improving(step))
-                if validates or step % settings.checkpoint_every_steps == 0:
-                    self._save(step, share.position, measured, is_over and not stopping)
+                if validates and context.rank == 0:
+                    self.tracker.log(measured, step)  # before the checkpoint, from which nobody would come back for it
+                is_over = validates and self._has_stopped_improving(step)
+                if validates or stopping or step % settings.checkpoint_every_steps == 0:
+                    self._save(step, share.position, measured, is_over)
                 if validates:
-                    if context.rank == 0:
-                        self.tracker.log(measured, step)
                     context.report({"step": step, **measured})
-                if is_over:
+                if is_over or stopping:
                     break
         return metrics
 
@@ -114,6 +124,8 @@ class _Run:
         watches = step % self.settings.log_every_steps == 0
         made = self.updater.make(step, share, rate, own_words, self.meter.count, watches=watches)
         self.meter.step(step, share, rate, made)
+        if self.rows is not None:
+            self.rows.write(step, share)
         said = unhealthy(made.norms)
         if said and said != self.said_of_gradients and self.context.rank == 0:
             log.warning("step %d: %s", step, said)
@@ -127,6 +139,8 @@ class _Run:
                 self.model, self.valid_set, self.recipe.evaluation.batch_tokens, context.rank, context.world_size,
                 self.settings.max_microbatch_tokens,
             )  # fmt: skip
+            if context.rank == 0 and self.settings.parallel == "ddp":  # a share of the weights says nothing by itself
+                self.tracker.samples(self._samples, step)
         metrics = _over_all_ranks(measured, context).metrics("valid")
         self.validation_losses.append(metrics["valid_loss"])
         self.train_losses.append(self.meter.mean_loss_since_validation())
@@ -135,6 +149,11 @@ class _Run:
             log.warning("step %d: %s", step, said)
         self.meter.pause()
         return metrics
+
+    def _samples(self) -> list[dict[str, str]]:
+        """What the model says to the same few validation contexts each time."""
+        num, seed = self.recipe.evaluation.num_samples, self.settings.seed
+        return [asdict(sample) for sample in greedy_samples(self.model, self.valid_set, self.tokenizer, num, seed)]
 
     def _has_stopped_improving(self, step: int) -> bool:
         patience = self.settings.patience

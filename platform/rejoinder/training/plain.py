@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from rejoinder import console
 from rejoinder.training.context import StepReport
+from rejoinder.training.stopping import Agreement, Signals
 
 
 @dataclass
@@ -24,6 +25,10 @@ class PlainContext:
     reports: list[dict[str, float]] = field(default_factory=list)
     steps: list[StepReport] = field(default_factory=list)
     quiet: bool = True
+    signals: Signals = field(default_factory=Signals)
+
+    def __post_init__(self) -> None:
+        self._agreement = Agreement(self.world_size, self.device)
 
     def show(self, report: StepReport) -> None:
         """Keeps the report, and prints it unless told to be quiet."""
@@ -36,8 +41,8 @@ class PlainContext:
         self.reports.append(metrics)
 
     def stop_requested(self) -> bool:
-        """Never."""
-        return False
+        """Whether any of the processes has got Ctrl-C or SIGTERM within `stop_signals`."""
+        return self._agreement.reached(lambda: self.signals.received is not None)
 
 
 @contextmanager

@@ -2,41 +2,41 @@
 
 Checkpoints are ours, not Ray's: a directory with hashes, renamed into place by rank 0, is a commit that needs no
 bookkeeping of Ray's to be found again, after a lost worker as after a lost driver. So restarts are ours too: an error
-that a user must put right ends the run at once, anything else goes on from the last checkpoint.
+that a user must put right ends the run at once, anything else goes on from the last checkpoint. And so is the number of
+workers: Ray's own resizing kills them where they stand, ours lets them save first.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import threading
-import uuid
-from dataclasses import asdict, dataclass, field
+import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
 import ray.train
-import torch
-from ray.train.torch import TorchConfig, TorchTrainer
 
 from rejoinder import checkpoints, cluster, console
-from rejoinder.checkpoints import CheckpointStore
+from rejoinder.batches import Position
+from rejoinder.checkpoints import CheckpointStore, Progress
 from rejoinder.errors import CheckpointError, ClusterError, RejoinderError, TrainingError
 from rejoinder.recipe import Recipe
-from rejoinder.shards import MANIFEST, Prepared, fetched
-from rejoinder.storage import Folder, Storage, locked
-from rejoinder.training.context import NoTracker, StepReport, Tracker
-from rejoinder.training.loop import train_loop
+from rejoinder.shards import Prepared
+from rejoinder.storage import Storage, locked
+from rejoinder.training.context import NoTracker, Tracker
+from rejoinder.training.stopping import Signals, Stopped, stop_signals
+from rejoinder.training.watching import GROWN, PREEMPTED, Watcher, new_board
+from rejoinder.training.workers import Worker, fit, start_timeout_s
 
 # Settings that change how a run is watched or divided, not what it learns.
 _NO_DIFFERENCE = {
-    "log_every_steps", "checkpoint_every_steps", "max_microbatch_tokens", "max_restarts", "prefetch_batches",
+    "log_every_steps", "log_rows", "checkpoint_every_steps", "keep_best", "max_microbatch_tokens", "max_restarts",
+    "parallel", "prefetch_batches",
 }  # fmt: skip
 
-_START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
+SETTLES_WITHIN_S = 10.0
+"""How long the cluster may take to give back what ended workers had."""
 
 
 @dataclass(frozen=True)
@@ -69,187 +69,148 @@ def train(
 ) -> TrainedRun:  # fmt: skip
     """Trains to the recipe's last step, going on from the last checkpoint of the same run if there is one.
 
-    `fresh` deletes what the run has made so far. Raises TrainingError, ClusterError, StorageError or CheckpointError.
+    `fresh` deletes what the run has made so far. Raises TrainingError, ClusterError, StorageError or CheckpointError;
+    and Stopped, after a checkpoint, when the process got Ctrl-C or SIGTERM.
     """
     folder = Storage(recipe).run(run_fingerprint(recipe, prepared))
-    store, directory = CheckpointStore(folder / "checkpoints"), folder.directory
+    store, directory = CheckpointStore(folder / "checkpoints", recipe.training.keep_best), folder.directory
     with locked(directory, "this training run"):
         if fresh:
             store.clear()
-        reused = _steps_made(store) >= recipe.training.num_steps
+        reused = _is_over(_progress(store), recipe)
         if not reused:
-            with cluster.connect(recipe):
+            with stop_signals() as signals, cluster.connect(recipe):
                 _require_resources(recipe)
-                _fit_with_restarts(recipe, prepared, store, tracker or NoTracker(), on_report)
+                _Run(recipe, prepared, store, tracker or NoTracker(), on_report, signals).to_its_end()
     best = store.best()
     if best is None:
         raise CheckpointError(f"{store.folder}: no whole checkpoint was validated; train again with --fresh")
     return TrainedRun(directory.name, directory, best, checkpoints.read_progress(best).metrics, reused)
 
 
-def _start_timeout_s(recipe: Recipe) -> float:
-    """How long workers may take to start: as long as nodes are waited for, and never less than starting takes."""
-    return max(60.0, recipe.cluster.wait_for_nodes_s)
+@dataclass
+class _Run:
+    """A run as its driver sees it: workers that are started until all steps are made."""
+
+    recipe: Recipe
+    prepared: Prepared
+    store: CheckpointStore
+    tracker: Tracker
+    on_report: ray.train.UserCallback | None
+    signals: Signals
+    num_failures: int = 0
+
+    def to_its_end(self) -> None:
+        """Starts workers, and starts them again, as long as steps are left."""
+        while not _is_over(progress := _progress(self.store), self.recipe):
+            if self.signals.received:
+                raise self._stopped(progress)
+            num_workers = self._num_workers()
+            if progress.step:
+                console.say(
+                    f"   going on from the checkpoint of step {progress.step:,} in {self.store.folder}"
+                    + (f" with {_workers(num_workers)}" if self._is_elastic else "")
+                )
+            watcher = Watcher(new_board(), self.recipe, num_workers, self.signals)
+            worker = Worker(self.recipe, self.prepared.folder, self.store.folder, self.tracker, watcher.board)
+            try:
+                fit(self.recipe, worker, watcher, self.store.directory.parent.name, self.on_report)
+            except ray.train.TrainingFailedError as error:
+                self._take(error, watcher)
+            if watcher.stop_reason == PREEMPTED:
+                self._require_own_node()
+                console.say("   a node is going away: training goes on without it")
+            elif watcher.stop_reason == GROWN:
+                console.say("   there is room for more workers")
+
+    @property
+    def _is_elastic(self) -> bool:
+        return self.recipe.scaling.min_workers < self.recipe.scaling.max_workers
+
+    def _num_workers(self) -> int:
+        """As many as there is room for, within what the recipe allows."""
+        fewest, most = self.recipe.scaling.min_workers, self.recipe.scaling.max_workers
+        if fewest == most:
+            return most
+        deadline = time.monotonic() + SETTLES_WITHIN_S
+        while (room := cluster.room(self.recipe)) < min(most, cluster.room(self.recipe, is_whole=True)):
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(0.5)
+        return max(fewest, min(most, room))
+
+    def _take(self, error: BaseException, watcher: Watcher) -> None:
+        """Returns where training is to go on, raises where it cannot."""
+        cause = _cause(error)
+        if isinstance(cause, RejoinderError):
+            raise cause from None
+        if self.signals.received or watcher.stop_reason == PREEMPTED or type(error).__name__ == "PreemptionError":
+            return  # it was to end anyway
+        if type(cause).__name__ == "WorkerGroupStartupTimeoutError":  # Ray keeps the class to itself
+            if self._is_elastic and self._num_workers() < watcher.num_workers:
+                return  # a node went meanwhile
+            raise _no_room(self.recipe, watcher.num_workers) from None
+        self.num_failures += 1
+        if self.num_failures > self.recipe.training.max_restarts:
+            raise TrainingError(
+                f"training failed {self.num_failures} times, the last time with: {_last_line(cause)}; --debug shows "
+                f"the traceback. The checkpoints are kept in {self.store.folder}"
+            ) from error
+        console.say(
+            f"   a worker was lost ({_last_line(cause)}); restart {self.num_failures} of "
+            f"{self.recipe.training.max_restarts}"
+        )
+
+    def _stopped(self, progress: Progress) -> Stopped:
+        kept = f"step {progress.step:,} of {self.recipe.training.num_steps:,} is kept in {self.store.folder}"
+        return Stopped(f"stopped by {self.signals.received}: {kept}; the same command goes on from there")
+
+    def _require_own_node(self) -> None:
+        """Ray keeps a run's controller on the driver's node, so the run cannot outlive it."""
+        if ray.get_runtime_context().get_node_id() in cluster.leaving_nodes():
+            raise ClusterError(
+                f"the node of the driver is going away; step {_progress(self.store).step:,} is kept in "
+                f"{self.store.folder}, the same command goes on from there on another node"
+            )
 
 
-def _no_room(recipe: Recipe) -> ClusterError:
+def _no_room(recipe: Recipe, num_workers: int) -> ClusterError:
     scaling = recipe.scaling
     gpus = f" and {scaling.gpus_per_worker} GPU" if scaling.gpus_per_worker else ""
     return ClusterError(
-        f"scaling.num_workers = {scaling.num_workers}: no room for as many workers of {scaling.cpus_per_worker} "
-        f"CPU{gpus} within {_start_timeout_s(recipe):g} s; others use the cluster, or its autoscaler brings no such "
+        f"scaling.num_workers = {num_workers}: no room for as many workers of {scaling.cpus_per_worker} "
+        f"CPU{gpus} within {start_timeout_s(recipe):g} s; others use the cluster, or its autoscaler brings no such "
         "node. Wait, ask for less, or raise cluster.wait_for_nodes_s"
     )
 
 
-def _steps_made(store: CheckpointStore) -> int:
+def _progress(store: CheckpointStore) -> Progress:
     last = store.last()
-    return checkpoints.read_progress(last).step if last else 0
+    return checkpoints.read_progress(last) if last else Progress(0, Position(), "")
+
+
+def _is_over(progress: Progress, recipe: Recipe) -> bool:
+    return progress.is_over or progress.step >= recipe.training.num_steps
 
 
 def _require_resources(recipe: Recipe) -> None:
-    scaling = recipe.scaling
-    workers = "1 worker" if scaling.num_workers == 1 else f"{scaling.num_workers} workers"
+    scaling, fewest = recipe.scaling, recipe.scaling.min_workers
     cluster.require(
         recipe,
-        num_cpus=scaling.num_workers * scaling.cpus_per_worker,
-        num_gpus=scaling.num_workers * scaling.gpus_per_worker,
-        what=f"training with scaling.num_workers = {scaling.num_workers} ({workers} of {scaling.cpus_per_worker} CPU)",
+        num_cpus=fewest * scaling.cpus_per_worker,
+        num_gpus=fewest * scaling.gpus_per_worker,
+        what=f"training with scaling.num_workers = {_shown(recipe)} ({_workers(fewest)} of "
+        f"{scaling.cpus_per_worker} CPU)",
     )
 
 
-def _fit_with_restarts(
-    recipe: Recipe, prepared: Prepared, store: CheckpointStore, tracker: Tracker, on_report: Any
-) -> None:
-    for attempt in range(recipe.training.max_restarts + 1):
-        first_step = _steps_made(store)
-        if first_step:
-            console.say(f"   going on from the checkpoint of step {first_step:,} in {store.folder}")
-        try:
-            _fit(recipe, prepared, store, tracker, on_report, first_step)
-            return
-        except ray.train.TrainingFailedError as error:
-            cause = _cause(error)
-            if isinstance(cause, RejoinderError):
-                raise cause from None
-            if type(cause).__name__ == "WorkerGroupStartupTimeoutError":  # Ray keeps the class to itself
-                raise _no_room(recipe) from None
-            if attempt == recipe.training.max_restarts:
-                raise TrainingError(
-                    f"training failed {attempt + 1} times, the last time with: {_last_line(cause)}; --debug shows the "
-                    f"traceback. The checkpoints are kept in {store.folder}"
-                ) from error
-            console.say(
-                f"   a worker was lost ({_last_line(cause)}); restart {attempt + 1} of {recipe.training.max_restarts}"
-            )
+def _shown(recipe: Recipe) -> str:
+    fewest, most = recipe.scaling.min_workers, recipe.scaling.max_workers
+    return str(most) if fewest == most else f"[{fewest}, {most}]"
 
 
-def _fit(
-    recipe: Recipe, prepared: Prepared, store: CheckpointStore, tracker: Tracker, on_report: Any, first_step: int
-) -> None:
-    scaling = recipe.scaling
-    board = ray.remote(cluster.Board).options(num_cpus=0).remote()
-    worker = _Worker(recipe, prepared.folder, store.folder, tracker, board)
-    resources = {"CPU": scaling.cpus_per_worker} | ({"GPU": scaling.gpus_per_worker} if scaling.gpus_per_worker else {})
-    # A name that no run had before: of what Ray keeps under it nothing is needed afterwards.
-    ray_name, ray_storage = f"{store.directory.parent.name}-{uuid.uuid4().hex[:8]}", Storage(recipe).ray
-    trainer = TorchTrainer(
-        worker,
-        torch_config=TorchConfig(backend="nccl" if scaling.gpus_per_worker else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=scaling.num_workers,
-            use_gpu=bool(scaling.gpus_per_worker),
-            resources_per_worker=resources,
-        ),
-        run_config=ray.train.RunConfig(
-            name=ray_name,
-            storage_path=str(ray_storage),
-            failure_config=ray.train.FailureConfig(max_failures=0, controller_failure_limit=0),
-            callbacks=[on_report] if on_report else [],
-        ),
-    )
-    os.environ[_START_TIMEOUT] = str(_start_timeout_s(recipe))  # read when `fit` starts the controller
-    watcher = _Watcher(board, recipe.training.num_steps)
-    try:
-        with watcher:
-            trainer.fit()
-    finally:
-        shutil.rmtree(ray_storage / ray_name, ignore_errors=True)
-        ray.kill(board)
-
-
-@dataclass
-class _Worker:
-    """What each Ray Train worker runs. Carries plain data and places that mean the same on every node."""
-
-    recipe: Recipe
-    shards: Folder
-    checkpoints: Folder
-    tracker: Tracker
-    board: Any
-    __name__ = "train_worker"
-
-    def __call__(self) -> dict[str, float]:
-        torch.set_num_threads(self.recipe.scaling.cpus_per_worker)
-        if not self.shards.has(MANIFEST):
-            raise ClusterError(
-                f"{self.shards}: the node {ray.util.get_node_ip_address()} does not see this directory; set "
-                "storage.uri to one that every node shares, or to s3://bucket/prefix"
-            )
-        shards = fetched(self.shards, ["train", "valid"])
-        context = _RayContext(self.board)
-        return train_loop(context, self.recipe, shards, CheckpointStore(self.checkpoints), self.tracker)
-
-
-class _RayContext:
-    """A Ray Train worker's place, as the loop sees it."""
-
-    def __init__(self, board: Any) -> None:
-        place = ray.train.get_context()
-        self.rank, self.world_size = place.get_world_rank(), place.get_world_size()
-        self.device = ray.train.torch.get_device()
-        self._board = board
-
-    def show(self, report: StepReport) -> None:
-        self._board.put.remote(asdict(report))  # nobody waits for it
-
-    def report(self, metrics: dict[str, float]) -> None:
-        ray.train.report(metrics)
-
-    def stop_requested(self) -> bool:
-        return False
-
-
-@dataclass
-class _Watcher:
-    """Shows the board's newest report while `fit` blocks the driver."""
-
-    board: Any
-    num_steps: int
-    _ended: threading.Event = field(default_factory=threading.Event)
-
-    def __enter__(self) -> None:
-        self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
-        self._thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        with console.ProgressLine("training", self.num_steps, "steps") as line:
-            while not self._ended.wait(0.5):
-                try:
-                    news = ray.get(self.board.newest.remote(), timeout=5)
-                except Exception:  # the board may die with the cluster; fit says why
-                    return
-                if news is not None:
-                    report = StepReport(**news)
-                    note = (
-                        f"epoch {report.epoch + 1}, loss {report.loss:.3f}, {report.tokens_per_s:,.0f} reply tokens/s, "
-                        f"{report.padding_fraction:.0%} padding"
-                    )
-                    line.update(report.step, note)
+def _workers(number: int) -> str:
+    return "1 worker" if number == 1 else f"{number} workers"
 
 
 def _cause(error: BaseException) -> BaseException:

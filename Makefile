@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-slow check bench bench-data bench-data-scale format lock clean
+.PHONY: help demo test test-slow check bench bench-data bench-data-scale bench-training bench-training-gpu bench-models format lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -23,13 +23,22 @@ check: $(VENV)/ready  ## style, types, import contracts
 	$(BIN)/mypy
 	PYTHONPATH=platform:. $(BIN)/lint-imports
 
-bench: bench-data  ## every comparison with peers; exits 1 when a figure is short of its floor
+bench: bench-data bench-training bench-models  ## every comparison with peers; exits 1 when a figure is short of its floor
 
 bench-data: $(VENV)/ready  ## preparing and reading data against tokenizers, datasets, DataLoader, Ray Data: minutes
 	PYTHONPATH=platform:. $(BIN)/python -m bench data
 
 bench-data-scale: $(VENV)/ready  ## time and memory of preparing 10^5 to 10^7 exchanges: many minutes
 	PYTHONPATH=platform:. $(BIN)/python -m bench data-scale
+
+bench-training: $(VENV)/ready  ## pace, quality, starts and memory against torchrun, Seq2SeqTrainer, JoeyNMT, Eole: a quarter of an hour
+	PYTHONPATH=platform:. $(BIN)/python -m bench training
+
+bench-training-gpu: $(VENV)/ready  ## recipes base and large on one GPU in bf16: minutes
+	PYTHONPATH=platform:. $(BIN)/python -m bench training-gpu
+
+bench-models: $(VENV)/ready  ## our models side by side after the same time, by the length of the context: ten minutes
+	PYTHONPATH=platform:. $(BIN)/python -m bench models
 
 format: $(VENV)/ready  ## puts style right
 	$(BIN)/ruff check --fix .

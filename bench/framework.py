@@ -113,6 +113,8 @@ class Result:
     """What was measured on: sizes, seconds that were left out."""
     plot: Callable[[Path], None] | None = None
     """Writes the question's SVG."""
+    table: str | None = None
+    """Markdown that the page shows instead of the figures' table."""
 
 
 def read_floors(question: str, file: Path | None = None) -> dict[str, Floor]:

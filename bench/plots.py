@@ -42,22 +42,26 @@ def bars(
         _save(figure, file)
 
 
-def lines(file: Path, across: str, panels: Sequence[tuple[str, str, Mapping[str, Mapping[float, float]]]]) -> None:
-    """Panels side by side over a logarithmic size: (title, unit, {line: {size: value}})."""
+def lines(
+    file: Path, across: str, panels: Sequence[tuple[str, str, Mapping[str, Mapping[float, float]]]],
+    log: bool = True, width: float = 4.6,
+) -> None:  # fmt: skip
+    """Panels side by side: (title, unit, {line: {size: value}}); over a logarithmic size and from 0, or as it fits."""
     with plt.rc_context(_STYLE):
         figure, all_axes = plt.subplots(
-            1, len(panels), figsize=(4.6 * len(panels), 3.4), layout="constrained", squeeze=False
+            1, len(panels), figsize=(width * len(panels), 3.4), layout="constrained", squeeze=False
         )
         for axes, (title, unit, drawn) in zip(all_axes[0], panels, strict=True):
             for name, points in drawn.items():
                 axes.plot(list(points), list(points.values()), marker="o", label=name)
-            axes.set_xscale("log")
-            axes.set_ylim(bottom=0)
+            if log:
+                axes.set_xscale("log")
+                axes.set_ylim(bottom=0)
             axes.set_title(title, loc="left")
             axes.set_xlabel(across)
             axes.set_ylabel(unit)
             if len(drawn) > 1:
-                axes.legend(frameon=False)
+                axes.legend(frameon=False, **({} if log else {"loc": "center left", "bbox_to_anchor": (1, 0.5)}))
         _save(figure, file)
 
 

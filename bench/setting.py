@@ -29,8 +29,8 @@ class Setting:
     """A hundredth of the work: shows that the bench runs, measures nothing."""
     peers: Path | None = None
     """The Python of the peers' environment; None measures ours alone."""
-    wall_s: float = 120
-    """What each contender of a question about quality may train."""
+    wall_s: float | None = None
+    """What each contender may train where quality is compared; None is the question's own default."""
 
     def size(self, full: int, tiny: int) -> int:
         """A size of the data: the full one, or the tiny one."""
@@ -108,9 +108,13 @@ def peers_python(bench: str) -> Path:
     (packages,) = directory.glob("lib/python*/site-packages")
     (packages / "project.pth").write_text(shared, encoding="utf-8")
     subprocess.run(
-        [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement", str(pins)],
+        [
+            str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
+            "--no-deps",  # what a peer asks for beside its own pins is what the project has
+            "--requirement", str(pins),
+        ],
         check=True,
-    )
+    )  # fmt: skip
     ready.write_text(made_of, encoding="utf-8")
     return python
 

@@ -1,8 +1,12 @@
-"""What is printed where there is no terminal."""
+"""What is printed where there is no terminal; and where there is one, that nothing of it is cut off."""
 
 from __future__ import annotations
 
+import io
+import re
+
 import pytest
+from rich.console import Console
 
 from rejoinder import console
 
@@ -53,3 +57,19 @@ def test_progress_is_silent_between_two_lines(capsys: pytest.CaptureFixture[str]
     with console.ProgressLine("training", 10, "steps", seconds_between_lines=60) as progress:
         progress.update(1)
     assert capsys.readouterr().out == ""
+
+
+def test_in_a_narrow_terminal_the_note_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(console, "_out", Console(file=screen, force_terminal=True, width=80, _environ={}))
+    with console.ProgressLine("training", 2000, "steps") as progress:
+        progress.update(1000, "epoch 2, loss 2.500, valid 1.932 bits/byte, 99,999 reply tokens/s, 3% padding")
+        console.say("   step 1,000: validation loss 2.250")
+        progress._bar.refresh()
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).replace("\r", "\n").splitlines()
+    assert any(re.match(r"   training ━.* 1,000/2,000 steps .* left ", line) for line in lines)
+    assert any(
+        line.startswith("   epoch 2, loss 2.500, valid 1.932 bits/byte, 99,999 reply tokens/s, 3%") for line in lines
+    )
+    assert "   step 1,000: validation loss 2.250" in [line.rstrip() for line in lines]
+    assert max(map(len, lines)) <= 80

@@ -20,9 +20,10 @@ from ray.tune.schedulers import ASHAScheduler
 from rejoinder import catalog, cluster, console
 from rejoinder.errors import TuningError
 from rejoinder.recipe import Recipe, override, validate
+from rejoinder.registry import tracked_run, tracked_search
 from rejoinder.shards import Prepared
 from rejoinder.storage import Storage
-from rejoinder.training import train
+from rejoinder.training import run_fingerprint, train
 
 METRIC = "valid_loss"
 DRIVER_CPUS = 0.1
@@ -49,35 +50,40 @@ def search(recipe: Recipe, prepared: Prepared) -> Found:
     _require_valid(recipe, space)
     num_concurrent = min(settings.max_concurrent_trials or settings.num_trials, _room(recipe))
     console.say(f"   {settings.num_trials} trials of {', '.join(space)}, {num_concurrent} at a time")
-    tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(_trial, recipe=recipe, prepared=prepared), {"CPU": DRIVER_CPUS}),
-        param_space=space,
-        tune_config=tune.TuneConfig(
-            metric=METRIC,
-            mode="min",
-            num_samples=settings.num_trials,
-            max_concurrent_trials=num_concurrent,
-            search_alg=tune.search.BasicVariantGenerator(random_state=settings.seed),
-            scheduler=ASHAScheduler(
-                time_attr="step",
-                max_t=recipe.training.num_steps,
-                grace_period=min(settings.grace_steps, recipe.training.num_steps),
-                reduction_factor=settings.reduction_factor,
+    name = f"{recipe.name}-{uuid.uuid4().hex[:8]}"
+    with tracked_search(recipe, prepared, f"search-{name}") as tracker:
+        trial = tune.with_parameters(_trial, recipe=recipe, prepared=prepared, parent_run_id=tracker.run_id)
+        tuner = tune.Tuner(
+            tune.with_resources(trial, {"CPU": DRIVER_CPUS}),
+            param_space=space,
+            tune_config=tune.TuneConfig(
+                metric=METRIC,
+                mode="min",
+                num_samples=settings.num_trials,
+                max_concurrent_trials=num_concurrent,
+                search_alg=tune.search.BasicVariantGenerator(random_state=settings.seed),
+                scheduler=ASHAScheduler(
+                    time_attr="step",
+                    max_t=recipe.training.num_steps,
+                    grace_period=min(settings.grace_steps, recipe.training.num_steps),
+                    reduction_factor=settings.reduction_factor,
+                ),
             ),
-        ),
-        run_config=tune.RunConfig(
-            name=f"{recipe.name}-{uuid.uuid4().hex[:8]}", storage_path=str(Storage(recipe).ray), verbose=0
-        ),
-    )
-    return _best(recipe, tuner.fit())
+            run_config=tune.RunConfig(name=name, storage_path=str(Storage(recipe).ray), verbose=0),
+        )
+        found = _best(recipe, tuner.fit())
+        tracker.log({f"best_{metric}": value for metric, value in found.metrics.items()}, step=0)
+    return found
 
 
-def _trial(sample: dict[str, Any], recipe: Recipe, prepared: Prepared) -> None:
+def _trial(sample: dict[str, Any], recipe: Recipe, prepared: Prepared, parent_run_id: str) -> None:
     """The driver of one trial. Returns nothing: Tune would take a returned dictionary for a result."""
     # A trial that took all that is free would leave the others without workers.
     fixed = f"scaling.num_workers={recipe.scaling.min_workers}"
     trial = validate(override(with_sample(recipe, sample).model_dump(mode="json"), [fixed]), "trial")
-    train(trial, prepared, on_report=TuneReportCallback())
+    name = Storage(trial).run(run_fingerprint(trial, prepared)).name
+    with tracked_run(trial, prepared, name, parent_run_id=parent_run_id) as tracker:
+        train(trial, prepared, tracker, on_report=TuneReportCallback())
 
 
 def with_sample(recipe: Recipe, sample: dict[str, Any]) -> Recipe:

@@ -32,12 +32,13 @@ def recipe(setting: Setting, model: dict[str, Any], num_workers: int = 2, **trai
         "text": TEXT,
         "model": model,
         "training": {
-            "batch_tokens": BATCH_TOKENS, "precision": "fp32", "log_every_steps": WARMUP_STEPS, "warmup_steps": 4, **training,
+            "batch_tokens": BATCH_TOKENS, "precision": "fp32", "log_every_steps": WARMUP_STEPS, "warmup_steps": 4,
+            **training,
         },
         "scaling": {"num_workers": num_workers, "cpus_per_worker": 1},
         "storage": {"uri": str(setting.folder / "home")},
         "cluster": {"address": "local", "num_cpus": max(num_workers, 2)},
-    }
+    }  # fmt: skip
 
 
 def prepared(setting: Setting) -> str:
@@ -47,7 +48,7 @@ def prepared(setting: Setting) -> str:
     return directory
 
 
-def speed_steps(setting: Setting) -> dict[str, int]:
+def speed_steps(setting: Setting) -> dict[str, Any]:
     """How many steps a contender of a speed makes: those before the clock, and those on it."""
     return {"warmup_steps": WARMUP_STEPS, "measured_steps": setting.size(MEASURED_STEPS, WARMUP_STEPS)}
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import time
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -35,7 +36,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from rejoinder.batches import Position
-from rejoinder.errors import CheckpointError
+from rejoinder.errors import CheckpointError, StorageError
 from rejoinder.models import Seq2Seq, build_model
 from rejoinder.optimizers import Averaged, lent
 from rejoinder.recipe import Recipe, validate
@@ -101,15 +102,33 @@ def save(
     state = _gathered(_optimizer_tensors(optimizer))
     if not writes:
         return
-    with written_whole(directory) as partial:
-        (partial / WEIGHTS).write_bytes(tensors_to_bytes(weights))
-        if last is not None:
-            (partial / LAST_WEIGHTS).write_bytes(tensors_to_bytes(last))
-        (partial / OPTIMIZER).write_bytes(tensors_to_bytes(state))
-        (partial / TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
-        (partial / RECIPE).write_text(recipe.to_yaml(), encoding="utf-8")
-        (partial / PROGRESS).write_bytes(_PROGRESS.dump_json(progress, indent=1))
-        _write_manifest(partial)
+    contents = {
+        WEIGHTS: tensors_to_bytes(weights),
+        OPTIMIZER: tensors_to_bytes(state),
+        TOKENIZER: tokenizer_json.encode(),
+        RECIPE: recipe.to_yaml().encode(),
+        PROGRESS: _PROGRESS.dump_json(progress, indent=1),
+    } | ({LAST_WEIGHTS: tensors_to_bytes(last)} if last is not None else {})
+    _write_patiently(directory, contents, recipe.storage.retry_s)
+
+
+def _write_patiently(directory: Path, contents: dict[str, bytes], retry_s: float) -> None:
+    """A disk that is full or a mount that is away for less than this does not end a training of days."""
+    started, pause_s = time.monotonic(), 0.5
+    while True:
+        try:
+            with written_whole(directory) as partial:
+                for name, content in contents.items():
+                    (partial / name).write_bytes(content)
+                _write_manifest(partial)
+            return
+        except (OSError, StorageError) as error:
+            said = str(error) if isinstance(error, StorageError) else f"{directory}: cannot be written: {error}"
+            if time.monotonic() - started + pause_s > retry_s:
+                raise StorageError(said) from error
+            log.warning("%s; trying again for storage.retry_s = %g s", said, retry_s)
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 10.0)
 
 
 def export(checkpoint: Path, target: Path) -> None:
@@ -317,11 +336,15 @@ def _optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def _gathered(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Whole tensors in this process's memory."""
-    wholes = {name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor for name, tensor in tensors.items()}
+    """Whole tensors in this process's memory. In the order of their names: ranks that meet must not meet crosswise."""
+    wholes = {
+        name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+        for name, tensor in sorted(tensors.items())
+    }
     return {name: tensor.detach().cpu().contiguous() for name, tensor in wholes.items()}
 
 
 def _share_of(tensor: Tensor, like: DTensor) -> DTensor:
     """A rank's share of a whole tensor, divided as another one is."""
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
+    # Every rank has read the file, in an order of its own: nothing is sent.
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

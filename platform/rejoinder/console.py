@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 # Text is printed as it is: rich would make an emoji of the `:100:` in `chats.jsonl:100: broken`.
 _out = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
@@ -44,14 +45,13 @@ class ProgressLine:
         self._bar: Progress | None = None
         if _out.is_terminal:
             count = "{task.completed:,.0f}/{task.total:,.0f} " if total else "{task.completed:,.0f} "
-            self._bar = Progress(
+            self._bar = _BarWithNote(
                 TextColumn("   {task.description}"),
                 BarColumn(bar_width=20),
                 TextColumn(count + unit),
                 TimeElapsedColumn(),
                 TextColumn("left"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),  # last: what a narrow terminal cuts off
                 console=_out,
                 transient=True,
             )
@@ -88,6 +88,16 @@ class ProgressLine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _BarWithNote(Progress):
+    """The note has a line of its own under the bar: a terminal of 80 columns has no room for both in one."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield self.make_tasks_table(self.tasks)
+        for task in self.tasks:
+            if note := task.fields["note"]:
+                yield Text(f"   {note}", style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def duration(seconds: float) -> str:

@@ -73,10 +73,18 @@ def test_an_unknown_bench_is_refused_with_those_there_are(capsys: pytest.Capture
     assert "no bench 'dta'; there are data" in capsys.readouterr().err
 
 
-def test_the_long_question_is_asked_only_by_name() -> None:
-    asked = program.questions("data")
-    assert asked.keys() == {"opening", "padding", "prepare", "reading", "scale"}
-    assert [name for name, module in asked.items() if getattr(module, "ALONE", False)] == ["scale"]
+@pytest.mark.parametrize(
+    ("bench", "alone", "others"),
+    [
+        ("data", ["scale"], {"opening", "padding", "prepare", "reading"}),
+        ("models", [], {"side_by_side"}),
+        ("training", ["gpu"], {"quality", "recurrent", "scaling", "speed", "starting"}),
+    ],
+)
+def test_the_long_question_is_asked_only_by_name(bench: str, alone: list[str], others: set[str]) -> None:
+    asked = program.questions(bench)
+    assert asked.keys() == {*alone, *others}
+    assert [name for name, module in asked.items() if getattr(module, "ALONE", False)] == alone
 
 
 def test_every_peer_is_pinned_and_none_is_a_package_of_ours() -> None:
@@ -90,7 +98,7 @@ def test_every_peer_is_pinned_and_none_is_a_package_of_ours() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("name", ["data", "data-scale"])
+@pytest.mark.parametrize("name", ["data", "data-scale", "models", "training"])
 def test_the_bench_runs_in_a_tiny_size_without_its_peers(name: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "bench", name, "--tiny", "--no-peers", "--rounds", "1"],

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Callable
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -60,3 +67,49 @@ def prepared(prepared_set: Path) -> Prepared:
 def with_words(recipe: Recipe) -> Callable[..., Recipe]:
     """The recipe with its store, and some settings changed."""
     return lambda *words: validate(override(recipe.model_dump(mode="json"), words))
+
+
+class MlflowServer:
+    """A real `mlflow server` with a store of its own, that can be killed and started again at the same address."""
+
+    def __init__(self, directory: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url, self._directory = f"http://127.0.0.1:{port}", directory
+        self._command = [str(Path(sys.executable).with_name("mlflow")), "server", f"--port={port}", "--workers=1"]
+        self._command.append(f"--backend-store-uri=sqlite:///{directory / 'server.db'}")
+        self._command.append(f"--artifacts-destination={directory / 'artifacts'}")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        quiet = subprocess.DEVNULL
+        self._process = subprocess.Popen(
+            self._command, cwd=self._directory, stdout=quiet, stderr=quiet, start_new_session=True
+        )
+        deadline = time.monotonic() + 120
+        while True:
+            try:
+                urllib.request.urlopen(f"{self.url}/health", timeout=2).close()
+                return
+            except OSError:
+                assert self._process.poll() is None, "the server ended"
+                assert time.monotonic() < deadline
+                time.sleep(0.2)
+
+    def kill(self) -> None:
+        """Ends it and its own workers at once; they are a process group."""
+        if self._process is not None:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(timeout=20)
+            self._process = None
+
+
+@pytest.fixture
+def mlflow_server(tmp_path: Path) -> Iterator[MlflowServer]:
+    """A server that has been started."""
+    server = MlflowServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()

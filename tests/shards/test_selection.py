@@ -174,7 +174,7 @@ def test_a_filter_leaves_out_a_reply_or_a_conversation(selected: Callable[..., F
         ("b", "train", ["no no no no", "Why?"]),
         ("c", "valid", ["Who?", "Me"]),
     ]
-    assert selected("text.filters=[{name: length, max_words: 3}]", rows=rows).skipped == {"a": [2], "b": [0], "c": []}
+    assert selected("text.filters=[{name: length, max_words: 3}]", rows=rows).skipped == {"a": [2], "b": [], "c": []}
     whole = selected("text.filters=[{name: length, max_words: 3, what: conversation}]", rows=rows)
     assert set(whole.kept) == {"c"}
 

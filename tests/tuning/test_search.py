@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 from rejoinder.errors import ClusterError, RecipeError, TuningError
 from rejoinder.recipe import Recipe, load_recipe
 from rejoinder.shards import Prepared, read_manifest
-from rejoinder.storage import Folder
+from rejoinder.storage import Folder, Storage
 from tuning import search, tune_stage
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -34,6 +36,20 @@ def test_the_best_trial_becomes_a_recipe_that_can_be_trained(make_recipe: MakeRe
     best = load_recipe(tmp_path / "best.yaml")
     assert best.training.learning_rate == pytest.approx(found.changes["training.learning_rate"])
     assert best.model_copy(update={"training": recipe.training}) == recipe
+    (trials, searches) = runs_of(recipe)
+    assert len(searches) == 1
+    assert {trial.data.tags["mlflow.parentRunId"] for trial in trials} == {searches[0].info.run_id}
+    assert len(trials) == 3
+    assert all(trial.info.status in ("FINISHED", "KILLED") for trial in trials)
+    assert all("valid_loss" in trial.data.metrics for trial in trials)
+    assert searches[0].data.metrics["best_valid_loss"] == pytest.approx(found.metrics["valid_loss"])
+
+
+def runs_of(recipe: Recipe) -> tuple[list[Any], list[Any]]:
+    """The runs in the recipe's store: those with a parent, and the others."""
+    client = MlflowClient(f"sqlite:///{Storage(recipe).mlflow / 'mlflow.db'}")
+    found = client.search_runs([client.get_experiment_by_name(recipe.registry.experiment).experiment_id])
+    return tuple([run for run in found if ("mlflow.parentRunId" in run.data.tags) == is_child] for is_child in (1, 0))
 
 
 def test_a_space_that_does_not_exist_names_those_that_do(make_recipe: MakeRecipe, prepared: Prepared) -> None:

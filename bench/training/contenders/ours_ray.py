@@ -9,16 +9,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bench.setting import answers
-from rejoinder import cluster
-from rejoinder.batches import Position, epochs_from
+from bench.training.ended import measured_bits
+from rejoinder import checkpoints, cluster
+from rejoinder.batches import Batch, Position, epochs_from
+from rejoinder.loss import loss_sum
 from rejoinder.recipe import Recipe, validate
 from rejoinder.shards import ShardSet, prepare
-from rejoinder.training import train
+from rejoinder.training import NoTracker, train
 
 
 @dataclass
-class StepLog:
+class StepLog(NoTracker):
     """A tracker that writes a line for each report: when it came, on the machine's clock, and of which step."""
 
     file: str
@@ -32,8 +36,9 @@ class StepLog:
 
 def measure(recipe: dict[str, Any], warmup_steps: int, measured_steps: int) -> dict[str, Any]:
     """Reply tokens a second between the reports of two steps: all that the loop does is in it."""
-    training = {"num_steps": warmup_steps + measured_steps, "validate_every_steps": 10**6, "checkpoint_every_steps": 10**6}
-    wanted = validate(recipe | {"training": recipe["training"] | training})
+    never = {"validate_every_steps": 10**6, "checkpoint_every_steps": 10**6}
+    training = recipe["training"] | never | {"num_steps": warmup_steps + measured_steps}
+    wanted = validate(recipe | {"training": training})
     log = Path(wanted.storage.uri) / "steps.jsonl"
     log.unlink(missing_ok=True)
     with cluster.connect(wanted):
@@ -48,9 +53,20 @@ def measure(recipe: dict[str, Any], warmup_steps: int, measured_steps: int) -> d
         "num_tokens": num_tokens,
         "to_the_last_step_s": times[last] - asked_at,
         "trained_s": (times[last] - times[first]) * last / (last - first),
-        "bits_per_byte": run.metrics["valid_bits_per_byte"],
+        "bits_per_byte": bits_of_checkpoint(run.checkpoint, prepared.directory),
         "num_steps": last,
     }
+
+
+@torch.inference_mode()
+def bits_of_checkpoint(checkpoint: Path, shards: Path) -> float:
+    """Bits per byte of the validation replies."""
+    model = checkpoints.load(checkpoint).model.eval()
+
+    def nats(batch: Batch) -> float:
+        return loss_sum(model(batch), batch.reply_ids_BT[~batch.reply_is_pad_BT]).item()
+
+    return measured_bits(nats, ShardSet(shards, "valid"))
 
 
 def tokens_of_steps(recipe: Recipe, shards: Path, first: int, last: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from transformers import BartConfig, BartForConditionalGeneration, Seq2SeqTraine
 from transformers.utils import logging as transformers_logging
 
 from bench.setting import answers
-from rejoinder.batches import load, plan_in_order
-from rejoinder.loss import bits_per_byte
+from bench.training.ended import measured_bits
+from rejoinder.batches import Batch
 from rejoinder.shards import ShardSet
 from rejoinder.text import END_ID, PAD_ID, START_ID
 
@@ -56,8 +57,7 @@ def measure(
             model=bart(model, text, num_ids), train_dataset=rows, data_collator=collate,
             args=Seq2SeqTrainingArguments(
                 output_dir=folder, use_cpu=True, report_to="none", save_strategy="no", disable_tqdm=True,
-                max_steps=max_steps, **{"ddp_backend": "gloo"} if "WORLD_SIZE" in __import__("os").environ else {},
-                **settings or {},
+                max_steps=max_steps, ddp_backend="gloo" if "WORLD_SIZE" in os.environ else None, **settings or {},
             ),
         )  # fmt: skip
         trainer.train()
@@ -74,7 +74,8 @@ def measure(
         took_s = time.perf_counter() - trained.begun[0]
         found |= {"num_steps": num_steps, "trained_s": took_s}
         if _rank() == 0:
-            found["bits_per_byte"] = measured_bits(trained.model, ShardSet(Path(shards), "valid"))
+            learnt, valid_set = trained.model.eval(), ShardSet(Path(shards), "valid")
+            found["bits_per_byte"] = measured_bits(lambda batch: nats(learnt, batch), valid_set)
     return found
 
 
@@ -110,18 +111,13 @@ def collate(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
 
 
 @torch.inference_mode()
-def measured_bits(model: Any, shard_set: ShardSet) -> float:
-    """Bits per byte over a whole split, counted as ours are."""
-    model.eval()
-    nats = 0.0
-    for planned in plan_in_order(shard_set, 8_192):
-        batch = load(shard_set, planned.rows)
-        logits = model(
-            input_ids=batch.context_ids_BS, attention_mask=(~batch.context_is_pad_BS).long(),
-            decoder_input_ids=batch.reply_input_ids_BT,
-        ).logits[~batch.reply_is_pad_BT]  # fmt: skip
-        nats += F.cross_entropy(logits, batch.reply_ids_BT[~batch.reply_is_pad_BT], reduction="sum").item()
-    return bits_per_byte(nats, int(shard_set.reply_num_bytes.sum()))
+def nats(model: Any, batch: Batch) -> float:
+    """The loss of a batch, summed, in nats."""
+    logits = model(
+        input_ids=batch.context_ids_BS, attention_mask=(~batch.context_is_pad_BS).long(),
+        decoder_input_ids=batch.reply_input_ids_BT,
+    ).logits[~batch.reply_is_pad_BT]  # fmt: skip
+    return F.cross_entropy(logits, batch.reply_ids_BT[~batch.reply_is_pad_BT], reduction="sum").item()
 
 
 def over_all_ranks(number: float) -> float:

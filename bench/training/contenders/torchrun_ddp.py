@@ -45,7 +45,7 @@ def measure(recipe: dict[str, Any], shards: str, warmup_steps: int, measured_ste
             started = time.perf_counter()
         ids_N = batch.reply_ids_BT[~batch.reply_is_pad_BT]
         loss = F.cross_entropy(ddp(batch), ids_N, reduction="sum") * world_size / num_tokens
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()

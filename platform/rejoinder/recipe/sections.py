@@ -261,7 +261,8 @@ class EvaluationSection(Section):
     batch_tokens: Positive = 8_192
     """Tokens of one batch, padding included."""
     num_samples: Annotated[int, Field(ge=0)] = 5
-    """Exchanges of the split that are shown with the model's own reply."""
+    """Exchanges of the split that are shown with the model's own reply; as many of the validation split are recorded,
+    said greedily, after each validation."""
 
 
 class RegistrySection(Section):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import socket
 import threading
 import time
@@ -64,6 +65,10 @@ class Kept:
         self._num_bytes = sum(map(len, self.lines))
         self._write("w", self.lines)
 
+    def release(self) -> None:
+        """The file belongs to somebody else from now on: it is not written to any more."""
+        self._has_file = False
+
     def _read(self) -> tuple[list[str], bool]:
         try:
             text = self.file.read_text(encoding="utf-8")
@@ -95,11 +100,13 @@ class Delivery:
         self, recorder: Recorder, file: Path, *, interval_s: float = 5.0,
         sample: Callable[[], Entry] | None = None, sample_interval_s: float = 10.0,
     ) -> None:  # fmt: skip
-        """`sample` is called every `sample_interval_s` seconds, for entries of its own."""
+        """`sample` is called every `sample_interval_s` seconds, for entries of its own; what it gives first is left
+        out, because a load is that since the last time."""
         self._recorder, self._file, self._interval_s = recorder, file, interval_s
         self._sample, self._sample_interval_s = sample, sample_interval_s
         self._new: deque[Entry] = deque()
         self._wake, self._closing, self._is_away = threading.Event(), False, False
+        self._kept: Kept | None = None
         self._thread = threading.Thread(target=self._run, name="mlflow", daemon=True)
         self._thread.start()
 
@@ -113,9 +120,14 @@ class Delivery:
         self._closing = True
         self._wake.set()
         self._thread.join(timeout_s)
+        if self._thread.is_alive() and self._kept is not None:
+            self._kept.release()
 
     def _run(self) -> None:
-        kept, pause_s = Kept(self._file), self._interval_s
+        kept = self._kept = Kept(self._file)
+        pause_s = self._interval_s
+        if self._sample:
+            self._sample()
         due_s, sample_due_s = time.monotonic() + pause_s, time.monotonic() + self._sample_interval_s
         while True:
             self._wake.wait(max(0.0, min(due_s, sample_due_s) - time.monotonic()))
@@ -155,7 +167,9 @@ def hand_over(kept: Kept, recorder: Recorder) -> Exception | None:
 
 
 def in_short(error: Exception) -> str:
-    """An error's first line, without the address that is said anyway."""
+    """What the system says at the bottom of an error, such as `Connection refused`; else its first line."""
+    if found := re.search(r"\[Errno -?\d+\] ([\w ]+)", str(error)):
+        return found[1]
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:200]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # not pyplot: it keeps figures and settings for the whole process
+from matplotlib.ticker import MaxNLocator
 
 History = Sequence[tuple[int, float]]
 """(step, value), by step."""
@@ -18,7 +20,7 @@ PLOTS: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
 }
 """Name to title, unit and {metric: what it is called}."""
 _COLOURS = ("#9aa3ad", "#b5592a")
-_STYLE = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left"}
+_STYLE: Any = {"font.size": 10, "axes.spines.top": False, "axes.spines.right": False, "axes.titlelocation": "left"}
 
 
 def metrics_drawn() -> list[str]:
@@ -48,7 +50,7 @@ def _curves(title: str, unit: str, curves: Mapping[str, History]) -> Figure:
         axes.set_title(title)
         axes.set_xlabel("step")
         axes.set_ylabel(unit)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _choose_scale(axes, title, [value for points in curves.values() for _, value in points])
         if len(curves) > 1:
             axes.legend(frameon=False)

@@ -62,10 +62,11 @@ class Recorder:
             client.log_batch(self._run_id, metrics=points[first : first + _MAX_POINTS])
 
     def _record_samples(self, client: MlflowClient, entries: list[dict[str, Any]]) -> None:
-        """Adds rows to the run's table, in the form in which MLflow shows tables side by side."""
-        steps = {entry["step"] for entry in entries}
-        rows = [row for row in self._rows_there(client) if row["step"] not in steps]
-        rows += [{"step": entry["step"], **row} for entry in entries for row in entry["samples"]]
+        """Puts rows into the run's table, in the form in which MLflow shows tables; of a step the newest stand."""
+        of_step = {entry["step"]: entry["samples"] for entry in entries}
+        rows = [row for row in self._rows_there(client) if row["step"] not in of_step]
+        rows += [{"step": step, **row} for step, samples in of_step.items() for row in samples]
+        rows.sort(key=lambda row: row["step"])
         columns = list(rows[0])
         table = {"columns": columns, "data": [[row.get(column) for column in columns] for row in rows]}
         client.log_text(self._run_id, json.dumps(table, ensure_ascii=False), SAMPLES)

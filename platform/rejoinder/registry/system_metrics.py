@@ -14,13 +14,12 @@ import torch
 
 
 class SystemMetrics:
-    """What rank 0's process and machine do. Each call tells of the time since the one before it."""
+    """What rank 0's process and machine do. Each call tells of the time since the one before it in the same thread, so
+    the first one tells nothing."""
 
     def __init__(self, begun_ms: int) -> None:
         """`begun_ms`: when the run began; points stand at seconds since then, which no restart repeats."""
         self._begun_ms, self._process = begun_ms, psutil.Process()
-        self._process.cpu_percent()  # the first call has nothing to compare with
-        psutil.cpu_percent()
 
     def __call__(self) -> dict[str, Any]:
         """An entry for the run. CPU in per cent, of the machine and of one core; memory in 10**6 bytes."""
@@ -39,7 +38,7 @@ class SystemMetrics:
 
 def _of_gpus() -> dict[str, float]:
     """Of the GPUs that this process sees; by NVML, which takes nothing of them. Nothing where it has not used any."""
-    if not torch.cuda.is_initialized():
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         return {}
     asked: dict[str, Callable[[int], float]] = {
         "utilization_percentage": torch.cuda.utilization,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -104,10 +105,36 @@ def tracked_run(
         _end(client, tracker, status, steps_before)
 
 
+@contextmanager
+def tracked_search(recipe: Recipe, prepared: Prepared, name: str) -> Iterator[MlflowTracker]:
+    """The MLflow run of a search, to be the parent of its trials' runs. Trials that were stopped end with it."""
+    with tracked_run(recipe, prepared, name) as tracker:
+        try:
+            yield tracker
+        finally:
+            client = MlflowClient(tracking_uri=tracker.uri)
+            with suppress(MlflowException):  # what is away is said when the search's own run is ended
+                _end_trials(client, recipe, tracker)
+
+
+def _end_trials(client: MlflowClient, recipe: Recipe, parent: MlflowTracker) -> None:
+    """A scheduler stops a trial where it stands, with its last points undelivered and nobody to end its run."""
+    trials = client.search_runs([_experiment_id(client, recipe)], f"tags.`{PARENT_TAG}` = '{parent.run_id}'")
+    for trial in trials:
+        if trial.info.status == "RUNNING":
+            run_id = trial.info.run_id
+            hand_over(Kept(waiting_file(Storage(recipe).mlflow, run_id)), Recorder(parent.uri, run_id))
+            client.set_terminated(run_id, "KILLED")
+
+
 def _end(client: MlflowClient, tracker: MlflowTracker, status: str, steps_before: dict[str, int]) -> None:
     """What the workers could not deliver, the run's pictures and its status."""
     kept, recorder, deadline_s = Kept(tracker.waiting), Recorder(tracker.uri, tracker.run_id), _deadline()
+    has_said = False
     while (error := hand_over(kept, recorder)) and status != "KILLED" and time.monotonic() < deadline_s:
+        if not has_said:
+            log.warning("MLflow at %s does not answer; the end of the run waits for it, a minute at most", tracker.uri)
+        has_said = True
         time.sleep(1)
     if error:
         log.warning(
@@ -175,6 +202,7 @@ def as_params(settings: dict[str, str]) -> list[Param]:
     ]
 
 
+@cache
 def installed() -> str:
     """Every package of this process's environment, in the version that is installed, as `pip install -r` takes it."""
     found = {(name, package.version) for package in distributions() if (name := package.metadata["Name"])}

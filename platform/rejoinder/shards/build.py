@@ -116,6 +116,9 @@ class _Build:
             tokenizer = self._tokenizer(gathered, selection)
         with self._phase("write"):
             splits = self._write(gathered, selection, tokenizer)
+        left_in, examples = selection.left_in, {"broken records": met.read.first_broken} | selection.examples
+        selected = selection.left_out
+        del gathered, selection  # some hundred bytes a conversation, which nothing after this needs
         _require_every_split(splits, recipe.data, met.read)
         with self._phase("index"):
             indexes = {split: self._index(split, shards) for split, shards in splits.items()}
@@ -134,9 +137,9 @@ class _Build:
             settings=_settings(recipe),
             num_conversations=met.read.num_conversations,
             num_turns=met.read.num_turns,
-            left_out=left_out | selection.left_out,
-            left_in=selection.left_in,
-            examples={"broken records": met.read.first_broken} | selection.examples,
+            left_out=left_out | selected,
+            left_in=left_in,
+            examples=examples,
             cleaning=asdict(met.cleaning),
             splits=splits,
             indexes=indexes,

@@ -66,8 +66,10 @@ class Selection:
 def select(gathered: Gathered, data: DataSection) -> Selection:
     """Decides over all conversations at once. Raises CorpusError at a leak when `data.on_leak` is `refuse`."""
     splits, keys = gathered.splits, gathered.keys
-    selection = Selection(np.ones(len(keys), np.bool_), gathered.is_refused.copy())
-    selection.left_out["replies that a filter refuses"] = int(gathered.is_refused.sum())
+    is_refused = gathered.is_refused.copy()
+    is_refused[gathered.turn_offsets[:-1]] = False  # a conversation's first turn is no reply
+    selection = Selection(np.ones(len(keys), np.bool_), is_refused)
+    selection.left_out["replies that a filter refuses"] = int(is_refused.sum())
     exact_keys, asks_for_near = keys, data.near_duplicate_similarity is not None
     if data.near_duplicate_similarity is not None:
         keys = keys[near.first_of_its_like(gathered.signatures("signature"), data.near_duplicate_similarity)]

@@ -22,6 +22,8 @@ class StepReport:
     tokens_per_s: float
     """Reply tokens learnt from per second, over all workers."""
     padding_fraction: float
+    valid_bits_per_byte: float | None = None
+    """Of the last validation."""
 
 
 class TrainingContext(Protocol):

@@ -28,7 +28,7 @@ from rejoinder.training.average import MovingAverage
 from rejoinder.training.context import Tracker, TrainingContext
 from rejoinder.training.meter import Meter
 from rejoinder.training.objective import Objective, sampled_share
-from rejoinder.training.parallel import shard_weights, spread
+from rejoinder.training.parallel import shard_weights, spread, whole_weights
 from rejoinder.training.row_log import RowLog
 from rejoinder.training.update import Updater
 from rejoinder.training.verdict import diagnosis, has_stopped_improving, unhealthy
@@ -65,7 +65,7 @@ class _Run:
         self.tokenizer = self.train_set.tokenizer()
         torch.manual_seed(self.settings.seed)
         self.model = build_model(recipe, self.tokenizer.num_ids).to(context.device)
-        objective = Objective(self.model, self.settings)
+        self.objective = objective = Objective(self.model, self.settings)
         last = self._last_checkpoint()
         if last is None:
             self.model.load_pretrained()
@@ -94,7 +94,7 @@ class _Run:
         steps = rank_steps(
             epochs_from(self.progress.position, self.train_set, settings.batch_tokens, settings.seed, weights),
             self.train_set, context.rank, context.world_size, settings.max_microbatch_tokens,
-            pin=context.device.type == "cuda",
+            pin=context.device.type == "cuda", in_step=settings.parallel == "fsdp",
         )  # fmt: skip
         metrics, is_over = self.progress.metrics, self.progress.is_over
         first = settings.num_steps + 1 if is_over else self.progress.step + 1
@@ -134,7 +134,7 @@ class _Run:
     def _validate(self, step: int) -> dict[str, float]:
         """Metrics of the weights that would be kept, the same on all ranks."""
         context = self.context
-        with lent(self._averaged()):
+        with lent(self._averaged()), whole_weights(self.objective):
             measured = measure_loss(
                 self.model, self.valid_set, self.recipe.evaluation.batch_tokens, context.rank, context.world_size,
                 self.settings.max_microbatch_tokens,

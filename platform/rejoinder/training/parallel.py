@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from rejoinder.recipe import TrainingSection
@@ -34,16 +37,27 @@ def spread(objective: Objective, context: TrainingContext, settings: TrainingSec
     return module
 
 
+@contextmanager
+def whole_weights(objective: Objective) -> Iterator[None]:
+    """Within it the model can be used as if it had never been divided, and without the other workers.
+
+    It takes the memory of all weights, a quarter of what training without FSDP takes.
+    """
+    divided = [module for module in objective.modules() if isinstance(module, FSDPModule)]  # the objective is the first
+    for module in divided:
+        module.set_reshard_after_forward(False, recurse=False)
+        module.unshard()
+    try:
+        yield
+    finally:
+        for number, module in enumerate(divided):
+            module.set_reshard_after_forward(number > 0, recurse=False)  # torch's own default
+            module.reshard()
+
+
 def whole(tensor: Tensor) -> Tensor:
     """A tensor with all workers' shares. Every rank must ask when one does."""
     if isinstance(tensor, DTensor):
         full: Tensor = tensor.full_tensor()
         return full
-    return tensor
-
-
-def as_share_of(tensor: Tensor, like: Tensor) -> Tensor:
-    """This worker's share of a whole tensor, divided as another one is."""
-    if isinstance(like, DTensor):
-        return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
     return tensor

@@ -115,7 +115,7 @@ class Updater:
         """Forward and backward over this rank's share; its summed loss in nats."""
         # Dropout is drawn anew from the step, so that nothing of a generator needs saving.
         torch.manual_seed(hash((self._settings.seed, step, self._context.rank)) % 2**63)
-        weight = 0.0 if share.is_idle else self._context.world_size / share.num_reply_tokens
+        num_real = 0 if share.is_idle else len(share.pieces) - share.num_filling
         total = torch.zeros((), device=self._context.device)
         for number, piece in enumerate(share.pieces):
             read = piece.to(self._context.device)
@@ -123,8 +123,9 @@ class Updater:
                 with autocast(self._context.device, self._settings.precision):
                     loss = self._objective(read, sampled_share)
                 # Gradients are averaged over ranks: the factor world_size makes a sum of it.
+                weight = self._context.world_size / share.num_reply_tokens if number < num_real else 0.0
                 self.scaler.scale(loss * weight).backward()
-            if not share.is_idle:
+            if number < num_real:
                 total += loss.detach()
                 count(read)
         return total

@@ -12,6 +12,7 @@ import ray
 from rejoinder import cluster, console
 from rejoinder.recipe import Recipe
 from rejoinder.training.context import StepReport
+from rejoinder.training.display import progress_note
 from rejoinder.training.stopping import Signals
 
 GROWS_AFTER_S = 30.0
@@ -25,6 +26,7 @@ class Board:
     def __init__(self) -> None:
         self._news: dict[str, Any] | None = None
         self._nodes: list[str] = []
+        self._texts: list[str] = []
         self._stop_reason: str | None = None
 
     def join(self, node_id: str) -> None:
@@ -35,9 +37,13 @@ class Board:
         """Replaces the news that were there."""
         self._news = news
 
-    def look(self) -> tuple[dict[str, Any] | None, list[str]]:
-        """The newest news, and the nodes on which workers have started."""
-        return self._news, self._nodes
+    def say(self, text: str) -> None:
+        """A line for people to read."""
+        self._texts.append(text)
+
+    def look(self, num_read: int = 0) -> tuple[dict[str, Any] | None, list[str], list[str]]:
+        """The newest news, the nodes on which workers have started, and the lines after the first `num_read`."""
+        return self._news, self._nodes, self._texts[num_read:]
 
     def ask_to_stop(self, reason: str) -> None:
         """The workers are to save and end."""
@@ -86,11 +92,16 @@ class Watcher:
             return False
 
     def _watch(self) -> None:
+        num_read, is_last = 0, False
         with console.ProgressLine("training", self.recipe.training.num_steps, "steps") as line:
-            while not self._ended.wait(0.5):
+            while not is_last:
+                is_last = self._ended.wait(0.5)  # then it looks once more: workers say most at their end
                 try:
-                    news, nodes = ray.get(self.board.look.remote(), timeout=5)
-                    reason = self.stop_reason or self._reason_to_stop(nodes)
+                    news, nodes, texts = ray.get(self.board.look.remote(num_read), timeout=5)
+                    num_read += len(texts)
+                    for text in texts:
+                        console.say(f"   {text}")
+                    reason = self.stop_reason if is_last else self.stop_reason or self._reason_to_stop(nodes)
                     if reason != self.stop_reason:
                         ray.get(self.board.ask_to_stop.remote(reason), timeout=5)
                         self.stop_reason = reason
@@ -100,11 +111,7 @@ class Watcher:
                     return
                 if news is not None:
                     report = StepReport(**news)
-                    note = (
-                        f"epoch {report.epoch + 1}, loss {report.loss:.3f}, {report.tokens_per_s:,.0f} reply tokens/s, "
-                        f"{report.padding_fraction:.0%} padding"
-                    )
-                    line.update(report.step, note)
+                    line.update(report.step, progress_note(report))
 
     def _reason_to_stop(self, nodes: list[str]) -> str | None:
         if self.signals.received is not None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import threading
 import uuid
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +21,7 @@ from rejoinder.recipe import Recipe
 from rejoinder.shards import MANIFEST, fetched
 from rejoinder.storage import Folder, Storage
 from rejoinder.training.context import StepReport, Tracker
+from rejoinder.training.display import validation_text, warnings_told
 from rejoinder.training.loop import train_loop
 from rejoinder.training.stopping import Agreement, Stopped
 from rejoinder.training.watching import Watcher
@@ -52,7 +54,9 @@ class Worker:
             )
         shards = fetched(self.shards, ["train", "valid"])
         store = CheckpointStore(self.checkpoints, self.recipe.training.keep_best)
-        return train_loop(RayContext(self.board), self.recipe, shards, store, self.tracker)
+        context = RayContext(self.board)
+        with warnings_told(context.say) if context.rank == 0 else nullcontext():
+            return train_loop(context, self.recipe, shards, store, self.tracker)
 
 
 class RayContext:
@@ -62,14 +66,23 @@ class RayContext:
         place = ray.train.get_context()
         self.rank, self.world_size = place.get_world_rank(), place.get_world_size()
         self.device = ray.train.torch.get_device()
-        self._board, self._answer = board, None
+        self._board = board
+        self._answer: Any = None
+        self._bits_per_byte: float | None = None
         self._agreement = Agreement(self.world_size, self.device)
         board.join.remote(ray.get_runtime_context().get_node_id())
 
     def show(self, report: StepReport) -> None:
-        self._board.put.remote(asdict(report))  # nobody waits for it
+        self._board.put.remote(asdict(report) | {"valid_bits_per_byte": self._bits_per_byte})  # nobody waits for it
+
+    def say(self, text: str) -> None:
+        """A line on the driver's screen."""
+        self._board.say.remote(text)
 
     def report(self, metrics: dict[str, float]) -> None:
+        self._bits_per_byte = metrics["valid_bits_per_byte"]
+        if self.rank == 0:
+            self.say(validation_text(metrics))
         ray.train.report(metrics)
 
     def stop_requested(self) -> bool:

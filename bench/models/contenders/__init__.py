@@ -1,0 +1,1 @@
+"""What is measured: one model, trained and evaluated in a program of its own."""

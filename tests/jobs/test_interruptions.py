@@ -1,0 +1,224 @@
+"""A training that is stopped, whose nodes are lost, announced to go, or come: real processes, really killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+CHECKOUT = Path(__file__).resolve().parents[2]
+WORDS = [
+    "tiny", "training.num_steps=100000", "training.log_rows=true", "training.checkpoint_every_steps=40",
+    "training.validate_every_steps=1000",
+]  # fmt: skip
+
+
+@dataclass
+class Training:
+    """`jobs/train.py` in a process group of its own, as a terminal starts it."""
+
+    environment: dict[str, str]
+    words: list[str]
+    output: Path
+    _process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Begins it, or begins it again."""
+        command = [sys.executable, str(CHECKOUT / "jobs" / "train.py"), *WORDS, *self.words]
+        with open(self.output, "w") as out:
+            self._process = subprocess.Popen(
+                command, env=self.environment, stdout=out, stderr=out, start_new_session=True, cwd=self.output.parent
+            )
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """What was started last."""
+        assert self._process is not None
+        return self._process
+
+    @property
+    def said(self) -> str:
+        """All that it printed."""
+        return self.output.read_text()
+
+    @property
+    def run(self) -> Path:
+        """Where its only run is kept."""
+        (run,) = (Path(self.environment["HOME"]) / ".rejoinder" / "runs").glob("*/rows")
+        return run.parent
+
+    def until(self, happened: Callable[[], Any], within_s: float = 180) -> None:
+        """Waits for something that it does; fails when it ends first."""
+        deadline = time.monotonic() + within_s
+        while not happened():
+            assert self.process.poll() is None, f"the process ended: {self.said}"
+            assert time.monotonic() < deadline, self.said
+            time.sleep(0.05)
+
+    def has_made(self, num_steps: int, num_workers: int) -> bool:
+        """Whether so many workers together have made so many steps since they started."""
+        homes = (Path(self.environment["HOME"]) / ".rejoinder" / "runs").glob(f"*/rows/*_rank_0_of_{num_workers}.jsonl")
+        return any(len(file.read_text().splitlines()) >= num_steps for file in homes)
+
+    def ended(self, within_s: float = 90) -> int:
+        """Its exit status."""
+        return self.process.wait(timeout=within_s)
+
+    def kept_steps(self) -> list[int]:
+        """Of which there are whole checkpoints, in order."""
+        manifests = self.run.glob("checkpoints/step_????????/manifest.json")
+        return sorted(int(manifest.parent.name.removeprefix("step_")) for manifest in manifests)
+
+    def rows_learnt(self) -> dict[int, tuple[int, list[int]]]:
+        """Of each step that counts, its epoch and the rows of all ranks: after going back, the later ones count."""
+        starts: dict[tuple[int, int], list[Path]] = {}
+        for file in self.run.glob("rows/*.jsonl"):
+            first, world = re.fullmatch(r"from_(\d+)_rank_\d+_of_(\d+)", file.stem).groups()  # type: ignore[union-attr]
+            starts.setdefault((int(first), int(world)), []).append(file)
+        learnt: dict[int, tuple[int, list[int]]] = {}
+        for (first, _), files in sorted(starts.items(), key=lambda item: max(file.stat().st_mtime for file in item[1])):
+            learnt = {step: made for step, made in learnt.items() if step < first}
+            for file in files:
+                for line in file.read_text().splitlines():
+                    entry = json.loads(line)
+                    learnt.setdefault(entry["step"], (entry["epoch"], []))[1].extend(entry["rows"])
+        return learnt
+
+    def require_each_exchange_once_an_epoch(self) -> int:
+        """Nothing is lost and nothing repeated up to the last checkpoint; how many steps that are."""
+        last = self.kept_steps()[-1]
+        learnt = {step: made for step, made in self.rows_learnt().items() if step <= last}
+        assert sorted(learnt) == list(range(1, last + 1))
+        epochs: dict[int, Counter[int]] = {}
+        for epoch, rows in learnt.values():
+            epochs.setdefault(epoch, Counter()).update(rows)
+        assert max(epochs) >= 1, "not a whole epoch was made"
+        for epoch, counts in epochs.items():
+            assert set(counts.values()) == {1}
+            if epoch < max(epochs):
+                assert sorted(counts) == list(range(len(counts))) == sorted(epochs[0])
+        return last
+
+
+@pytest.fixture
+def training(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[..., Training]]:
+    """`training(environment, *words)`; what still runs at the end is killed."""
+    made: list[Training] = []
+
+    def make(*words: str, environment: dict[str, str] = environment) -> Training:
+        made.append(Training(environment, list(words), tmp_path / "output.txt"))
+        return made[-1]
+
+    yield make
+    for one in made:
+        if one._process is not None and one._process.poll() is None:
+            os.killpg(one._process.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("name", ["Ctrl-C", "SIGTERM"])
+def test_a_stopped_training_keeps_its_last_step_and_goes_on_from_it(
+    training: Callable[..., Training], name: str
+) -> None:
+    job = training()
+    job.start()
+    job.until(lambda: job.has_made(60, num_workers=2))
+    if name == "Ctrl-C":
+        os.killpg(job.process.pid, signal.SIGINT)  # a terminal sends it to all that it runs
+    else:
+        job.process.send_signal(signal.SIGTERM)
+    assert job.ended() == 130, job.said
+    (kept,) = re.findall(rf"stopped by {name}: step ([\d,]+) of 100,000 is kept in .*; the same command", job.said)
+    step = int(kept.replace(",", ""))
+    assert step == job.kept_steps()[-1] == max(job.rows_learnt())
+    assert "Traceback" not in job.said
+
+    job.start()
+    job.until(lambda: f"going on from the checkpoint of step {kept}" in job.said)
+    job.until(lambda: job.has_made(5, num_workers=2) and step + 5 in job.rows_learnt())
+    os.killpg(job.process.pid, signal.SIGINT)
+    time.sleep(0.3)
+    os.killpg(job.process.pid, signal.SIGINT)
+    assert job.ended(within_s=20) == 130
+    assert "stopped at once by the second Ctrl-C" in job.said or "is kept in" in job.said
+
+
+def test_workers_become_fewer_when_a_node_is_lost_and_more_when_one_comes(
+    training: Callable[..., Training], cluster: Any, tmp_path: Path
+) -> None:
+    cluster.start_head(tmp_path, num_cpus=1)
+    cluster.add_node(tmp_path, num_cpus=2)
+    job = training(
+        "scaling.num_workers=[1,4]", f"cluster.address=127.0.0.1:{cluster.gcs_port}", environment=cluster.environment
+    )
+    job.start()
+    job.until(lambda: job.has_made(60, num_workers=3))
+    os.killpg(cluster._nodes[1].pid, signal.SIGKILL)
+    job.until(lambda: job.has_made(60, num_workers=1))
+    assert "restart 1 of 3" in job.said
+    cluster.add_node(tmp_path, num_cpus=3)
+    job.until(lambda: job.has_made(60, num_workers=4))
+    assert "there is room for more workers" in job.said
+    assert "restart 2" not in job.said
+    os.killpg(job.process.pid, signal.SIGINT)
+    assert job.ended() == 130
+    job.require_each_exchange_once_an_epoch()
+
+
+def test_a_node_that_is_announced_to_go_costs_no_step_and_counts_as_no_failure(
+    training: Callable[..., Training], cluster: Any, tmp_path: Path
+) -> None:
+    cluster.start_head(tmp_path, num_cpus=0)
+    cluster.add_node(tmp_path, num_cpus=2)
+    job = training(
+        "training.max_restarts=0", "training.checkpoint_every_steps=100000", "cluster.wait_for_nodes_s=60",
+        f"cluster.address=127.0.0.1:{cluster.gcs_port}", environment=cluster.environment,
+    )  # fmt: skip
+    job.start()
+    job.until(lambda: job.has_made(60, num_workers=2))
+    before = job.rows_learnt()
+    cluster.add_node(tmp_path, num_cpus=2)
+    drain_the_node_of_the_workers(cluster, deadline_s=60)
+    job.until(lambda: "a node is going away: training goes on without it" in job.said)
+    (saved,) = job.kept_steps()
+    assert saved >= max(before)
+    os.killpg(cluster._nodes[1].pid, signal.SIGKILL)
+    job.until(lambda: f"going on from the checkpoint of step {saved:,}" in job.said)
+    job.until(lambda: saved + 20 in job.rows_learnt())
+    assert "restart" not in job.said
+    os.killpg(job.process.pid, signal.SIGINT)
+    assert job.ended() == 130
+    job.require_each_exchange_once_an_epoch()
+
+
+def drain_the_node_of_the_workers(cluster: Any, deadline_s: int) -> None:
+    """Announces, as a cloud does some time before, that the node which all workers run on is taken away."""
+    code = """
+import sys, ray, time
+from ray._raylet import GcsClient
+from ray.core.generated import autoscaler_pb2
+ray.init(address=sys.argv[1], log_to_driver=False)
+free = ray._private.state.available_resources_per_node()
+nodes = [node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU")]
+(node,) = [node for node in nodes if not free[node].get("CPU")]
+accepted = GcsClient(address=sys.argv[1]).drain_node(
+    node, autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"), "spot",
+    int((time.time() + float(sys.argv[2])) * 1000),
+)
+assert accepted[0], accepted
+"""
+    subprocess.run(
+        [sys.executable, "-c", code, f"127.0.0.1:{cluster.gcs_port}", str(deadline_s)],
+        env=cluster.environment, check=True, timeout=60,
+    )  # fmt: skip

@@ -12,14 +12,14 @@ from bench.data.corpus import BATCH_TOKENS, RANDOM_BATCH_ROWS, chitchat_set
 from bench.framework import Figure, Result
 from bench.plots import bars
 from bench.setting import Setting
-from rejoinder.batches import load, plan_epoch, share
+from rejoinder.batches import load, plan_epoch
 from rejoinder.shards import ShardSet
 
 
 def measure(setting: Setting) -> Result:
     """Percent of the tokens of one epoch of chitchat, as jobs/recipes/demo.yaml prepares it. No clock is involved."""
     shard_set = ShardSet(Path(chitchat_set(setting)), "train")
-    planned = [share(batch, 0, 1) for batch in plan_epoch(shard_set, BATCH_TOKENS, seed=0, epoch=0)]
+    planned = [batch.rows for batch in plan_epoch(shard_set, BATCH_TOKENS, seed=0, epoch=0)]
     order = np.random.default_rng(0).permutation(len(shard_set))
     random = [order[first : first + RANDOM_BATCH_ROWS] for first in range(0, len(order), RANDOM_BATCH_ROWS)]
     assert load(shard_set, planned[0]).num_padded_tokens == _num_padded(shard_set, planned[:1]), "counts as load pads"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain, islice, pairwise
 from pathlib import Path
@@ -50,7 +51,11 @@ budgets = st.integers(LONGEST, 1000)
 seeds = st.integers(0, 5)
 
 
-def rows_of(plan: list[GlobalBatch]) -> list[list[int]]:
+def shared_rows(batch: GlobalBatch, rank: int, world_size: int) -> list[int]:
+    return [row for part in share(batch, rank, world_size) for row in part.tolist()]
+
+
+def rows_of(plan: Iterable[GlobalBatch]) -> list[list[int]]:
     return [batch.rows.tolist() for batch in plan]
 
 
@@ -76,9 +81,49 @@ def test_a_batch_knows_its_reply_tokens(shard_set: Any, budget: int, seed: int) 
 @given(shard_set=some_lengths, budget=budgets, world_size=st.integers(1, 9))
 def test_ranks_divide_a_batch_evenly_and_without_overlap(shard_set: Any, budget: int, world_size: int) -> None:
     for batch in plan_epoch(shard_set, budget, 0, 0):
-        shares = [share(batch, rank, world_size).tolist() for rank in range(world_size)]
+        shares = [shared_rows(batch, rank, world_size) for rank in range(world_size)]
         assert sorted(chain.from_iterable(shares)) == sorted(batch.rows.tolist())
         assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+@given(shard_set=some_lengths, budget=budgets, world_size=st.integers(1, 9), num_pieces=st.integers(1, 6))
+def test_pieces_of_a_batch_are_dealt_out_whole_where_they_can_be(
+    shard_set: Any, budget: int, world_size: int, num_pieces: int
+) -> None:
+    for batch in plan_epoch(shard_set, budget, 0, 0, pieces_per_batch=num_pieces):
+        shares = [share(batch, rank, world_size) for rank in range(world_size)]
+        assert sorted(row for own in shares for part in own for row in part.tolist()) == sorted(batch.rows.tolist())
+        if len(batch.pieces) % world_size == 0:
+            assert {len(own) for own in shares} == {len(batch.pieces) // world_size}
+
+
+@given(shard_set=some_lengths, budget=budgets, seed=seeds, num_pieces=st.integers(1, 6))
+def test_a_batch_of_several_pieces_is_within_the_budget_and_has_each_row_once(
+    shard_set: Any, budget: int, seed: int, num_pieces: int
+) -> None:
+    plan = plan_epoch(shard_set, budget, seed, 0, pieces_per_batch=num_pieces)
+    for batch in plan:
+        assert len(batch.pieces) <= num_pieces
+        assert sum(padded_tokens(piece, shard_set) for piece in batch.pieces) <= budget
+        assert batch.num_reply_tokens == shard_set.reply_lengths[batch.rows].sum()
+    assert sorted(chain.from_iterable(rows_of(plan))) == list(range(len(shard_set)))
+    assert [rows_of([plan[number]])[0] for number in range(len(plan))] == rows_of(plan)
+    assert rows_of(plan.batches(3)) == rows_of(plan)[3:]
+
+
+def test_a_batch_of_several_pieces_learns_from_replies_of_several_lengths(prepared_set: Path) -> None:
+    shard_set = ShardSet(prepared_set, "train")
+    spreads = {
+        num_pieces: np.mean(
+            [
+                np.std([shard_set.reply_lengths[piece].mean() for piece in batch.pieces])
+                for batch in plan_epoch(shard_set, 512, 0, 0, pieces_per_batch=num_pieces)
+            ]
+        )
+        for num_pieces in (1, 4)
+    }
+    assert spreads[1] == 0
+    assert spreads[4] > 1
 
 
 @given(shard_set=some_lengths, budget=budgets, seed=seeds, epoch=seeds)
@@ -127,9 +172,9 @@ def test_going_on_with_other_workers_sees_each_row_once(
     reached, seen = Position(), []
     for position, batch in islice(stream, num_done):
         reached = position
-        seen += [row for rank in range(worlds[0]) for row in share(batch, rank, worlds[0]).tolist()]
+        seen += [row for rank in range(worlds[0]) for row in shared_rows(batch, rank, worlds[0])]
     for _, batch in islice(epochs_from(reached, shard_set, budget, seed=0), num_batches - num_done):
-        seen += [row for rank in range(worlds[1]) for row in share(batch, rank, worlds[1]).tolist()]
+        seen += [row for rank in range(worlds[1]) for row in shared_rows(batch, rank, worlds[1])]
     assert sorted(seen) == list(range(len(shard_set)))
 
 

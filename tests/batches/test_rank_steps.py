@@ -27,7 +27,7 @@ def test_a_rank_reads_its_share_of_each_batch(train: ShardSet, max_tokens: int |
     steps = list(rank_steps(batches, train, 1, 2, max_tokens))
     assert [step.position for step in steps] == [position for position, _ in batches]
     for step, (_, batch) in zip(steps, batches, strict=True):
-        whole = load(train, share(batch, 1, 2))
+        whole = load(train, share(batch, 1, 2)[0])
         replies = [row[row != 0].tolist() for piece in step.pieces for row in piece.reply_ids_BT]
         assert replies == [row[row != 0].tolist() for row in whole.reply_ids_BT]
         assert step.num_reply_tokens == batch.num_reply_tokens
@@ -35,7 +35,7 @@ def test_a_rank_reads_its_share_of_each_batch(train: ShardSet, max_tokens: int |
 
 
 def test_every_rank_makes_every_step_also_where_rows_are_few(train: ShardSet) -> None:
-    batches = [(Position(0, 1), GlobalBatch(np.array([3, 4]), 9)), (Position(0, 2), GlobalBatch(np.array([5]), 4))]
+    batches = [(Position(0, 1), GlobalBatch([np.array([3, 4])], 9)), (Position(0, 2), GlobalBatch([np.array([5])], 4))]
     steps = [list(rank_steps(batches, train, rank, 3, None)) for rank in range(3)]
     assert [[step.is_idle for step in of_rank] for of_rank in steps] == [[False, False], [False, True], [True, True]]
     assert all(len(step.pieces) == 1 for of_rank in steps for step in of_rank)

@@ -72,7 +72,9 @@ def bits_of_checkpoint(checkpoint: Path, shards: Path) -> float:
 def tokens_of_steps(recipe: Recipe, shards: Path, first: int, last: int) -> int:
     """Reply tokens, over all workers, of the steps after `first` up to `last`."""
     training = recipe.training
-    batches = epochs_from(Position(), ShardSet(shards, "train"), training.batch_tokens, training.seed)
+    batches = epochs_from(
+        Position(), ShardSet(shards, "train"), training.batch_tokens, training.seed, None, training.pieces_per_batch
+    )
     return sum(batch.num_reply_tokens for _, batch in islice(batches, first, last))
 
 

@@ -31,7 +31,14 @@ def measure(recipe: dict[str, Any], shards: str, warmup_steps: int, measured_ste
     dist.init_process_group("gloo")
     rank, world_size = dist.get_rank(), dist.get_world_size()
     train_set = ShardSet(Path(shards), "train")
-    batches = epochs_from(Position(), train_set, wanted.training.batch_tokens, wanted.training.seed)
+    batches = epochs_from(
+        Position(),
+        train_set,
+        wanted.training.batch_tokens,
+        wanted.training.seed,
+        None,
+        wanted.training.pieces_per_batch,
+    )
     steps = rank_steps(batches, train_set, rank, world_size, None)
     ready = [(step.pieces[0], step.num_reply_tokens) for step in islice(steps, warmup_steps + measured_steps)]
     torch.manual_seed(wanted.training.seed)

@@ -1,7 +1,7 @@
 """Arrow rows in, padded tensors out: length buckets, a token budget, equal step counts, a position to go on from.
 
 plan_epoch(shard set, seed, epoch)  ─▶ global batches (row numbers)      the same on every rank
-share(global batch, rank)           ─▶ this rank's rows                  rank r takes rows r, r + W, r + 2W …
+share(global batch, rank)           ─▶ this rank's pieces                whole ones, or rows r, r + W, r + 2W … of each
 load(shard set, rows)               ─▶ one padded Batch                  rank_steps does all three; Ahead in a thread
 """
 

@@ -47,22 +47,28 @@ def rank_steps(
     while together := list(islice(batches, num_together)):
         shares = [share(batch, rank, world_size) for _, batch in together]
         pieces_of = [
-            microbatches(rows if len(rows) else batch.rows[:1], shard_set, max_microbatch_tokens)
-            for rows, (_, batch) in zip(shares, together, strict=True)
+            _cut(own, shard_set, max_microbatch_tokens) or [batch.rows[:1]]
+            for own, (_, batch) in zip(shares, together, strict=True)
         ]
         filling = [0] * len(together)
         if in_step:
             for number, (_, batch) in enumerate(together):
-                of_all = (
-                    microbatches(share(batch, other, world_size), shard_set, max_microbatch_tokens)
+                of_all = [
+                    len(_cut(share(batch, other, world_size), shard_set, max_microbatch_tokens))
                     for other in range(world_size)
-                )
-                filling[number] = max(map(len, of_all)) - len(pieces_of[number])
+                ]
+                filling[number] = max(of_all) - len(pieces_of[number])
                 pieces_of[number] += [batch.rows[:1]] * filling[number]
         read = iter(load_each(shard_set, [piece for pieces in pieces_of for piece in pieces]))
-        for (position, batch), rows, pieces, filled in zip(together, shares, pieces_of, filling, strict=True):
+        for (position, batch), own, pieces, filled in zip(together, shares, pieces_of, filling, strict=True):
             loaded = list(islice(read, len(pieces)))
             if pin:
                 loaded = [one.pin_memory() for one in loaded]
-            yield RankStep(position, batch.num_reply_tokens, loaded, len(rows) == 0, rows, filled)
+            rows = np.concatenate(own) if own else np.zeros(0, np.int64)
+            yield RankStep(position, batch.num_reply_tokens, loaded, not own, rows, filled)
         num_together = STEPS_AT_ONCE
+
+
+def _cut(pieces: list[IntArray], shard_set: ShardSet, max_tokens: int | None) -> list[IntArray]:
+    """Pieces in parts that fit in memory."""
+    return [part for piece in pieces for part in microbatches(piece, shard_set, max_tokens)]

@@ -47,9 +47,8 @@ def measure_loss(
     total = Measured(0.0, 0, 0)
     with torch.inference_mode():
         for batch in plan_in_order(shard_set, batch_tokens):
-            for rows in microbatches(share(batch, rank, world_size), shard_set, max_microbatch_tokens):
-                if len(rows) == 0:
-                    continue
+            parts = share(batch, rank, world_size)
+            for rows in [rows for part in parts for rows in microbatches(part, shard_set, max_microbatch_tokens)]:
                 read = load(shard_set, rows).to(device)
                 loss = loss_sum(model(read), read.reply_ids_BT[~read.reply_is_pad_BT])
                 num_tokens, num_bytes = shard_set.reply_lengths[rows].sum(), shard_set.reply_num_bytes[rows].sum()

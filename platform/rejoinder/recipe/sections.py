@@ -136,6 +136,10 @@ class TrainingSection(Section):
     batch_tokens: Positive = 8_192
     """Tokens of one global batch (contexts and replies, padding included), shared by all workers. It does not
     depend on the number of workers: 1, 2 or 4 of them optimise the same thing."""
+    pieces_per_batch: Annotated[int, Field(gt=0, le=1024)] = 2
+    """Pieces of different lengths that a global batch consists of; in a piece all replies are about as long, so that
+    little is padded. With one, a step learns from short or from long replies alone, and training is slow and a
+    matter of luck (docs/results.md). Free where the workers, or their microbatches, are as many."""
     max_microbatch_tokens: Positive | None = None
     """Tokens that one worker may hold in memory at a time; a larger share of the global batch is done in several
     forward and backward passes. null: in one."""

@@ -92,7 +92,10 @@ class _Run:
         context, settings = self.context, self.settings
         weights = [getattr(corpus, "weight", 1.0) for corpus in self.recipe.data.corpora]
         steps = rank_steps(
-            epochs_from(self.progress.position, self.train_set, settings.batch_tokens, settings.seed, weights),
+            epochs_from(
+                self.progress.position, self.train_set, settings.batch_tokens, settings.seed, weights,
+                settings.pieces_per_batch,
+            ),
             self.train_set, context.rank, context.world_size, settings.max_microbatch_tokens,
             pin=context.device.type == "cuda", in_step=settings.parallel == "fsdp",
         )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import socket
@@ -61,13 +62,14 @@ def connect(recipe: Recipe) -> Iterator[None]:
     if local:
         options = {"num_cpus": settings.num_cpus, "include_dashboard": False, "object_store_memory": 400 * 10**6}
     try:
-        ray.init(
-            address=settings.address,
-            runtime_env=runtime_env(),
-            log_to_driver=debug,
-            logging_level="INFO" if debug else "ERROR",
-            **options,
-        )
+        with _in_groups_of_their_own():
+            ray.init(
+                address=settings.address,
+                runtime_env=runtime_env(),
+                log_to_driver=debug,
+                logging_level="INFO" if debug else "ERROR",
+                **options,
+            )
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         raise ClusterError(
             f"cluster.address = {settings.address}: no Ray cluster can be joined there "
@@ -77,6 +79,22 @@ def connect(recipe: Recipe) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _in_groups_of_their_own() -> Iterator[None]:
+    """A SIGTERM to the job's whole process group, as batch systems send it, must leave Ray alive for a last checkpoint.
+
+    Ray's processes still die with the driver: the kernel is asked to see to that.
+    """
+    from ray._private import services
+
+    popen = services.ConsolePopen
+    services.ConsolePopen = functools.partial(popen, process_group=0)
+    try:
+        yield
+    finally:
+        services.ConsolePopen = popen
 
 
 def _require_somebody_listens(address: str) -> None:

@@ -127,17 +127,16 @@ def training(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[.
             os.killpg(one._process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize("name", ["Ctrl-C", "SIGTERM"])
+@pytest.mark.parametrize(("name", "to_its_group"), [("Ctrl-C", True), ("SIGTERM", True), ("SIGTERM", False)])
 def test_a_stopped_training_keeps_its_last_step_and_goes_on_from_it(
-    training: Callable[..., Training], name: str
+    training: Callable[..., Training], name: str, to_its_group: bool
 ) -> None:
     job = training()
     job.start()
     job.until(lambda: job.has_made(60, num_workers=2))
-    if name == "Ctrl-C":
-        os.killpg(job.process.pid, signal.SIGINT)  # a terminal sends it to all that it runs
-    else:
-        job.process.send_signal(signal.SIGTERM)
+    number = signal.SIGINT if name == "Ctrl-C" else signal.SIGTERM
+    # Terminals and batch systems send it to all that the job runs, `ray job stop` to the driver.
+    (os.killpg if to_its_group else os.kill)(job.process.pid, number)
     assert job.ended() == 130, job.said
     (kept,) = re.findall(rf"stopped by {name}: step ([\d,]+) of 100,000 is kept in .*; the same command", job.said)
     step = int(kept.replace(",", ""))

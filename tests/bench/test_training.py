@@ -51,7 +51,8 @@ def test_the_recipes_are_valid_and_differ_in_what_is_asked(tmp_path: Path) -> No
 def test_the_tokens_of_steps_are_those_of_their_batches(prepared_set: Path, tmp_path: Path) -> None:
     made = validate(corpus.recipe(Setting(tmp_path, cores=2, tiny=True), corpus.TRANSFORMER))
     shard_set = ShardSet(prepared_set, "train")
-    batches = epochs_from(Position(), shard_set, made.training.batch_tokens, made.training.seed)
+    training = made.training
+    batches = epochs_from(Position(), shard_set, training.batch_tokens, training.seed, None, training.pieces_per_batch)
     tokens = [int(shard_set.reply_lengths[next(batches)[1].rows].sum()) for _ in range(4)]
     assert tokens_of_steps(made, prepared_set, 1, 4) == sum(tokens[1:])
 

@@ -18,6 +18,7 @@ from rejoinder import corpora
 from rejoinder.errors import CorpusError, StorageError
 from rejoinder.recipe import Recipe
 from rejoinder.shards import Prepared, ShardSet, build, prepare
+from rejoinder.shards.manifest import verify
 from rejoinder.storage import Storage, locked
 from rejoinder.text import SPLITS
 
@@ -185,6 +186,30 @@ def test_two_processes_do_not_make_one_set_at_once(make_recipe: MakeRecipe) -> N
     ):
         prepare(recipe)
     assert not prepare(recipe).reused
+
+
+@pytest.mark.parametrize("damaged", ["gathered/00002.arrow", "gathered/00002.json", "train-00001.arrow"])
+def test_what_a_lost_machine_left_damaged_is_made_again(
+    make_recipe: MakeRecipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damaged: str
+) -> None:
+    monkeypatch.setattr(build, "PIECE_BYTES", 1000)
+    words = ["data.exchanges_per_shard=20"]
+    whole = prepare(make_recipe(*words, f"storage.uri={tmp_path / 'whole'}"))
+    recipe = make_recipe(*words)
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "write_index", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(recipe)
+    (directory,) = (path for path in (Storage(recipe).root / "shards").iterdir() if path.is_dir())
+    content = bytearray((directory / damaged).read_bytes())
+    content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)  # as if the disk had never had the rest
+    (directory / damaged).write_bytes(content)
+    assert prepare(recipe).manifest == whole.manifest
+    assert verify(directory) == []
 
 
 class Killed:

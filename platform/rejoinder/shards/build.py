@@ -144,6 +144,7 @@ class _Build:
             splits=splits,
             indexes=indexes,
         )
+        folder.flush(file.file for file in manifest.files_of(None))
         with self._phase("report"):
             folder.write_text(MANIFEST, manifest.to_json())
             write_report(folder.directory)

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from rejoinder.corpora import Conversation, Piece, ReadReport, Turn, read_piece
 from rejoinder.recipe import DataSection, Recipe, TextSection
 from rejoinder.shards import near
 from rejoinder.shards.keys import key_of, key_of_turns, said_in
-from rejoinder.storage import Folder
+from rejoinder.storage import Folder, sha256_of
 from rejoinder.text import SPLITS, CleaningReport, clean_counted, known_of, offsets_of, refused_by, split_of
 
 NUM_CONVERSATIONS_PER_BATCH = 2_048
@@ -59,6 +60,8 @@ class Record:
     """Conversations that cleaning left fewer than two turns of."""
     read: ReadReport = field(default_factory=ReadReport)
     cleaning: CleaningReport = field(default_factory=CleaningReport)
+    sha256: str = ""
+    """Of the file: it is not waited for until it is on the disk."""
 
 
 _AS_JSON = TypeAdapter(Record)
@@ -68,11 +71,15 @@ def gather(folder: Folder, number: int, piece: Piece, recipe: Recipe) -> Record:
     """Reads piece number `number`, unless its record stands."""
     name = f"gathered/{number:05d}"
     if (made_before := folder.read_text(f"{name}.json")) is not None:
-        return _AS_JSON.validate_json(made_before)
+        with suppress(ValidationError):  # the record itself may be damaged where a machine lost its power
+            record = _AS_JSON.validate_json(made_before)
+            if folder.stands(f"{name}.arrow", record.sha256):
+                return record
     record = Record()
-    with folder.written(f"{name}.arrow") as file:
+    with folder.written(f"{name}.arrow", flush=False) as file:
         _write(file, read_piece(recipe.data.corpora, piece, recipe.data.max_broken_lines, record.read), record, recipe)
-    folder.write_text(f"{name}.json", _AS_JSON.dump_json(record).decode())
+        record.sha256 = sha256_of(file)
+    folder.write_text(f"{name}.json", _AS_JSON.dump_json(record).decode(), flush=False)
     return record
 
 

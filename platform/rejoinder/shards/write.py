@@ -6,8 +6,10 @@ A shard whose record stands is not made again.
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import numpy as np
+from pydantic import ValidationError
 
 from rejoinder.recipe import TextSection
 from rejoinder.shards.gathered import Array, Gathered
@@ -24,9 +26,12 @@ def write_block(
     folder = gathered.folder
     record_name = f"records/{name}.json"
     if (made_before := folder.read_text(record_name)) is not None:
-        return ShardRecord.model_validate_json(made_before)
+        with suppress(ValidationError):  # the record itself may be damaged where a machine lost its power
+            record = ShardRecord.model_validate_json(made_before)
+            if folder.stands(name, record.sha256):
+                return record
     ids, corpora, made = _exchanges(gathered, conversations, is_skipped, Tokenizer.from_json(tokenizer_json), text)
-    with folder.written(name) as file:
+    with folder.written(name, flush=False) as file:
         write_shard(file, made, ids, corpora)
         record = ShardRecord(
             file=name,
@@ -37,7 +42,7 @@ def write_block(
             num_reply_tokens=len(made.reply_ids),
             num_reply_bytes=int(made.reply_num_bytes.sum()),
         )
-    folder.write_text(record_name, record.model_dump_json())
+    folder.write_text(record_name, record.model_dump_json(), flush=False)
     return record
 
 

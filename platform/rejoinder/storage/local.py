@@ -8,7 +8,8 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -59,23 +60,38 @@ class Folder:
             return None
 
     @contextmanager
-    def written(self, name: str) -> Iterator[Path]:
-        """A path to write to; what is there at the end of the block gets its name in one rename, on the disk first."""
+    def written(self, name: str, *, flush: bool = True) -> Iterator[Path]:
+        """A path to write to; what is there at the end of the block gets its name in one rename, on the disk first.
+
+        Without `flush` the disk may have it later, so that a machine that loses its power may leave a file damaged
+        under its name: for what is compared with a hash before it is used, or is flushed by `flush` before it counts.
+        """
         target = self.directory / name
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
         with disk_errors(target):
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 yield partial
-                _sync(partial)
+                if flush:
+                    _sync(partial)
                 partial.replace(target)
             finally:
                 partial.unlink(missing_ok=True)
 
-    def write_text(self, name: str, text: str) -> None:
+    def write_text(self, name: str, text: str, *, flush: bool = True) -> None:
         """A small file."""
-        with self.written(name) as file:
+        with self.written(name, flush=flush) as file:
             file.write_text(text, encoding="utf-8")
+
+    def stands(self, name: str, sha256: str) -> bool:
+        """Whether a file that was written here is whole: what this machine has of it is compared."""
+        file = self.directory / name
+        return sha256_of(file) == sha256 if file.exists() else self.has(name)
+
+    def flush(self, names: Iterable[str]) -> None:
+        """Waits until these files, as far as they stand on this machine, are on its disk."""
+        with ThreadPoolExecutor(8) as disks:
+            list(disks.map(_sync, [file for name in names if (file := self.directory / name).exists()]))
 
     def fetch(self, sha256s: Mapping[str, str]) -> list[str]:
         """Sees to it that these files (name to sha256) can be read in `directory`; those that cannot are returned.

@@ -206,8 +206,8 @@ class RemoteFolder(Folder):
         return content.decode()
 
     @contextmanager
-    def written(self, name: str) -> Iterator[Path]:
-        with super().written(name) as file:
+    def written(self, name: str, *, flush: bool = True) -> Iterator[Path]:
+        with super().written(name, flush=flush) as file:
             yield file
         self._remote.upload(self.directory / name, self._key_of(name))
 

@@ -25,6 +25,7 @@ from rejoinder.text import END_ID, NUM_CONTROL_IDS, SPLITS, TextStream, Tokenize
 NUM_REPLIES, NUM_SAMPLES, NUM_RANKS = 20, 10, 80
 NUM_TEXTS = 2_000
 """Replies that fertility and coverage are measured on: cutting a text anew costs 40 microseconds."""
+RUN = 40
 ROWS_AT_ONCE = 16_384
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -152,7 +153,9 @@ def _top_replies(train: ShardSet, keys: Array, tokenizer: Tokenizer) -> dict[str
 
 
 def _vocabulary(train: ShardSet, id_counts: Array, tokenizer: Tokenizer) -> dict[str, Any]:
-    rows = np.unique(np.linspace(0, max(len(train) - 1, 0), min(NUM_TEXTS, len(train))).astype(np.int64))
+    # In runs of neighbours: each shard that a row is read of stays mapped, and a large set has hundreds.
+    starts = np.linspace(0, max(len(train) - RUN, 0), NUM_TEXTS // RUN).astype(np.int64)
+    rows = np.unique(np.clip(starts[:, None] + np.arange(RUN), 0, max(len(train) - 1, 0))) if len(train) else starts[:0]
     texts = [tokenizer.to_text(ids.tolist()) for ids in train.rows(rows).reply_ids] if len(rows) else []
     of_sample, num_tokens = measure_tokenizer(tokenizer, texts), int(id_counts.sum())
     unknown = tokenizer.unknown_id

@@ -37,8 +37,9 @@ def measure(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def warm_up(data: dict[str, Any]) -> dict[str, Any]:
-    """A set of many small shards, so that every worker has imported what it needs."""
-    return data | {"corpora": [{"name": "made_up", "num_conversations": 400}], "exchanges_per_shard": 100}
+    """A set of several seconds' work, so that every worker is started and has imported what it needs: Ray starts a
+    second one only when the first has been busy for a while."""
+    return data | {"corpora": [{"name": "made_up", "num_conversations": 120_000}], "exchanges_per_shard": 10_000}
 
 
 if __name__ == "__main__":

@@ -169,6 +169,30 @@ def test_a_step_without_a_number_is_skipped_said_and_counted(
         run_here(make_recipe("training.max_skipped_steps=1", "training.num_steps=8"), "strict")
 
 
+def test_with_fp16_an_overflow_halves_the_scale_and_what_stays_no_number_ends_the_run(
+    make_recipe: MakeRecipe, run_here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poisoned(monkeypatch, 3, 4)
+    words = ["training.precision=fp16", "scaling.gpus_per_worker=1", "training.log_every_steps=1", "training.max_skipped_steps=0"]
+    scales: list[float] = []
+    made = Updater.make
+
+    def watched(self: Updater, step: int, *rest: Any, **named: Any) -> Any:
+        result = made(self, step, *rest, **named)
+        scales.append(self.scaler.get_scale())
+        return result
+
+    monkeypatch.setattr(Updater, "make", watched)
+    ran = run_here(make_recipe(*words, *AVERAGED))
+    # The overflows neither count as harm nor enter the average of the weights.
+    assert [step.step for step in ran.steps] == [1, 2, *range(5, 10)]
+    assert scales[3] == scales[1] / 4
+    assert all(tensor.isfinite().all() for tensor in weights(ran.store.last()).values())
+    poisoned(monkeypatch, *range(3, 40))
+    with pytest.raises(TrainingError, match=r"the gradient is nan"):
+        run_here(make_recipe(*words, "training.num_steps=40"), "never a number")
+
+
 class Kept(NoTracker):
     """A tracker that keeps what it is told: {metric: [(step, value), ...]}."""
 
@@ -211,8 +235,8 @@ def test_the_average_of_the_weights_is_validated_kept_and_taken_up_again(
 def test_training_ends_when_it_no_longer_gets_better_and_is_not_taken_up_again(
     make_recipe: MakeRecipe, run_here: Callable[..., Any]
 ) -> None:
-    words = ["training.num_steps=60", "training.validate_every_steps=2", "training.learning_rate=1e-9"]
-    recipe = make_recipe(*words, "training.patience=3")
+    words = ["training.num_steps=60", "training.validate_every_steps=2", "training.patience=3"]
+    recipe = make_recipe(*words, "training.optimizer=sgd", "training.learning_rate=1e-30")
     assert run_here(recipe).reports[-1]["step"] < 60
     again = run_here(recipe)
     assert again.reports == []

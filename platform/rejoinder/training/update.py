@@ -73,10 +73,13 @@ class Updater:
         if self._settings.max_gradient_value is not None:
             nn.utils.clip_grad_value_(self._model.parameters(), self._settings.max_gradient_value)
         norm = self._norm(self._settings.max_gradient_norm)
-        # With fp16 an overflow is how the scaler finds its scale: it skips by itself, and is no sign of harm.
-        was_skipped = not self.scaler.is_enabled() and not bool(torch.isfinite(norm))
-        if was_skipped:
+        was_skipped = not bool(torch.isfinite(norm))
+        if was_skipped and self.scaler.is_enabled() and self.scaler.get_scale() > 1:
+            # With fp16 an overflow is how the loss's scale is found, and no sign of harm.
+            self.scaler.update(self.scaler.get_scale() / 2)
+        elif was_skipped:
             self._skip(step, share, norm)
+            self.scaler.update(self.scaler.get_scale())
         else:
             self.scaler.step(self._optimizer)
             self.scaler.update()

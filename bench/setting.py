@@ -80,7 +80,11 @@ def answer_of(contender: str, status: int, output: str) -> dict[str, Any]:
     lines = output.splitlines()
     answers = [line.removeprefix(_ANSWER) for line in lines if line.startswith(_ANSWER)]
     if status != 0 or not answers:
-        raise RuntimeError(f"{contender} ended with status {status}:\n" + "\n".join(lines[-25:]))
+        # Of several processes the first to fail knows why; what stands last is only that torchrun gave up.
+        begins = (number for number, line in enumerate(lines) if line.endswith("Traceback (most recent call last):"))
+        first = next(begins, 0)
+        told = lines[first : first + 40] if len(lines) - first > 65 else lines[first:-25]
+        raise RuntimeError(f"{contender} ended with status {status}:\n" + "\n".join([*told, *lines[-25:]]))
     answer: dict[str, Any] = json.loads(answers[-1])
     return answer
 

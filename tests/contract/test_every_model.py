@@ -226,6 +226,42 @@ def test_the_state_has_rows_first_and_one_size_whatever_the_context(model: Seq2S
     assert {key: (tensor.shape[1:], tensor.dtype) for key, tensor in after.items()} == sizes[0]
 
 
+def test_the_names_in_a_state_end_in_the_dimensions(model: Seq2Seq) -> None:
+    state = start(model, [[20], [21, 22]])
+    sizes: dict[str, set[int]] = {}
+    for name, tensor in state.items():
+        dimensions = name.rpartition("_")[2]
+        assert dimensions.startswith("B")
+        for letter, size in zip(dimensions, tensor.shape, strict=True):
+            sizes.setdefault(letter, set()).add(size)
+    assert sizes["B"] == {2}
+    assert sizes.get("S", {MAX_CONTEXT}) == {MAX_CONTEXT}
+    assert sizes.get("T", {MAX_REPLY}) == {MAX_REPLY}
+
+
+@torch.inference_mode()
+def test_a_state_may_be_cut_to_what_its_rows_need(model: Seq2Seq) -> None:
+    """So a step costs what the rows that run need, not what the longest context and the longest reply would."""
+    contexts, replies = [[20, 21, 22], [23], [24, 25]], [[30, 31, END_ID], [32, 33, 34, 35, END_ID], [36, END_ID]]
+    expected, slots = logits_of_rows(model, contexts, replies), start(model, contexts)
+    said_BT = collate(contexts, replies).reply_input_ids_BT
+
+    def cut(name: str, tensor: Tensor, num_read: int) -> Tensor:
+        sizes = {"S": 3, "T": num_read + 1}
+        places = (slice(sizes.get(letter)) for letter in name.rpartition("_")[2])
+        return tensor[tuple(places)]
+
+    for num_read in range(5):
+        given = {name: cut(name, tensor, num_read) for name, tensor in slots.items()}
+        logits_BV, after = model.step(said_BT[:, num_read], given)
+        assert {name: tensor.shape for name, tensor in after.items()} == {n: t.shape for n, t in given.items()}
+        for name, tensor in slots.items():
+            cut(name, tensor, num_read).copy_(after[name])
+        for row, expected_TV in enumerate(expected):
+            if num_read < len(expected_TV):
+                assert_close(logits_BV[row].detach(), expected_TV[num_read])
+
+
 def test_an_empty_state_has_room_for_rows(model: Seq2Seq) -> None:
     state = start(model, [[20]])
     empty = empty_state(state, 5)

@@ -5,7 +5,7 @@ A capital suffix names a tensor's dimensions, everywhere in Rejoinder:
     B  rows of a batch              S  tokens of a context        T  tokens of a reply
     N  tokens of a batch's replies that are not padding           V  token ids
     D  width of the model           H  attention heads            K  width of a head
-    L  layers                       W  beams
+    L  layers                       W  beams                   P  places of a window or a table
 
 A mask is named by the sentence that is true where it is True: `context_is_pad_BS`.
 """
@@ -24,8 +24,10 @@ from rejoinder.recipe import PluginSettings, Recipe
 ROOM = "rejoinder.models"
 
 State = dict[str, Tensor]
-"""All that a decoder keeps between two steps, the context's encoding included. The first dimension of every tensor is
-B, and rows know nothing of each other, so rows can be taken, put together and left out freely."""
+"""All that a decoder keeps between two steps, the context's encoding included. Names end in the dimensions, as in
+`reply_keys_0_BHTK`. The first is B, and rows know nothing of each other, so rows can be taken, put together and left
+out freely. An S or a T may be cut before a step: to the longest context of its rows, to one more than what the row that
+is farthest has read."""
 
 
 class Seq2Seq(nn.Module, ABC):
@@ -61,7 +63,8 @@ class Seq2Seq(nn.Module, ABC):
     def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
         """Reads one id per row (START_ID first); logits_BV of the next one, and the state after it.
 
-        The state given may be written to. Rows may stand at different positions.
+        The state after it has the sizes of the one given, whose tensors are written to wherever that saves a copy.
+        Rows may stand at different positions.
         """
 
     def load_pretrained(self) -> None:

@@ -106,16 +106,16 @@ class Convolutional(Seq2Seq):
             "context_is_pad_BS": fill_up(context_is_pad_BS, self.max_context_tokens, value=True),
         }
         windows = (layer.convolution.nothing_before(keys_BSD) for layer in self._decoder())
-        return state | {f"window_{number}": window for number, window in enumerate(windows)}
+        return state | {f"window_{number}_BPD": window for number, window in enumerate(windows)}
 
     def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
         num_read_B = state["num_read_B"]
         embedded_B1D = self._embed(ids_B[:, None], self.reply_positions(num_read_B[:, None]))
-        windows = [state[f"window_{number}"] for number in range(len(self.decoder_layers))]
+        windows = [state[f"window_{number}_BPD"] for number in range(len(self.decoder_layers))]
         hidden_B1D, windows = self._decode(
             embedded_B1D, windows, state["keys_BSD"], state["values_BSD"], state["context_is_pad_BS"]
         )
-        new = {f"window_{number}": window for number, window in enumerate(windows)}
+        new = {f"window_{number}_BPD": window for number, window in enumerate(windows)}
         return self.output(hidden_B1D[:, 0]), state | new | {"num_read_B": num_read_B + 1}
 
     def _encode(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> tuple[Tensor, Tensor]:

@@ -117,9 +117,9 @@ def build(settings: Settings, num_ids: int, max_context_tokens: int, max_reply_t
 class Pretrained(Seq2Seq):
     """See `Seq2Seq`. State: keys and values of both attentions, and how many reply tokens were read.
 
-    A reply's keys stand at the right end of their tensor, and move one place to the left at each step. So all rows
-    stand at one place, as transformers wants it, and a mask says how far back each of them goes; what depends on
-    places is relative (T5), or was added before keys were made (all others: `library.PositionsOfRows`).
+    For a step the reply's keys are moved to the right end of their tensor. So all rows stand at one place, as
+    transformers wants it, and a mask says how far back each of them goes; what depends on places is relative (T5), or
+    was added before keys were made (all others: `library.PositionsOfRows`).
     """
 
     def __init__(self, settings: Settings, num_ids: int, max_context_tokens: int, max_reply_tokens: int) -> None:
@@ -189,36 +189,35 @@ class Pretrained(Seq2Seq):
         }
         layers = zip(cache.cross_attention_cache.layers, cache.self_attention_cache.layers, strict=True)
         for number, (context, reply) in enumerate(layers):
-            state[f"context_keys_{number}"] = fill_up(context.keys, self.max_context_tokens, dim=2)
-            state[f"context_values_{number}"] = fill_up(context.values, self.max_context_tokens, dim=2)
+            state[f"context_keys_{number}_BHSK"] = fill_up(context.keys, self.max_context_tokens, dim=2)
+            state[f"context_values_{number}_BHSK"] = fill_up(context.values, self.max_context_tokens, dim=2)
             _, H, _, K = reply.keys.shape
-            for name in (f"reply_keys_{number}", f"reply_values_{number}"):
-                state[name] = reply.keys.new_zeros(B, H, self._num_kept, K)
+            for name in (f"reply_keys_{number}_BHTK", f"reply_values_{number}_BHTK"):
+                state[name] = reply.keys.new_zeros(B, H, self.max_reply_tokens, K)
         return state
 
     def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
         num_read_B, context_is_pad_BS = state["num_read_B"], state["context_is_pad_BS"]
-        cache = library.make_cache(_pairs("reply", state), _pairs("context", state))
-        places_T = torch.arange(self._num_kept + 1, device=ids_B.device)
+        replies = _pairs("reply", "BHTK", state)
+        T = replies[0][0].shape[2]
+        # Column t of the step is what a row read T - 1 - t tokens ago; the last is what it reads now.
+        places_BT = torch.arange(T, device=ids_B.device) - (T - 1) + num_read_B[:, None]
+        moved = [tuple(_moved(tensor, places_BT[:, :-1]) for tensor in pair) for pair in replies]
+        cache = library.make_cache(moved, _pairs("context", "BHSK", state))
         # The context's keys and values are in the cache; only the shape of what they were made from is looked at.
         nothing_BSD = self.embedding.weight.new_zeros(()).expand(*context_is_pad_BS.shape, self.output.in_features)
         with self._each_row_at(num_read_B):
             decoded = self.decoder(
                 **self._read(ids_B[:, None]), past_key_values=cache, use_cache=True,
-                attention_mask=places_T[None, :] >= self._num_kept - num_read_B[:, None],
+                attention_mask=places_BT >= 0,
                 encoder_hidden_states=nothing_BSD, encoder_attention_mask=~context_is_pad_BS,
             )  # fmt: skip
         logits_BV: Tensor = self.output(self._finish(decoded.last_hidden_state[:, 0]))
-        new: State = {"num_read_B": num_read_B + 1}
-        for number, layer in enumerate(cache.self_attention_cache.layers):
-            new[f"reply_keys_{number}"] = layer.keys[:, :, -self._num_kept :]
-            new[f"reply_values_{number}"] = layer.values[:, :, -self._num_kept :]
-        return logits_BV, state | new
-
-    @property
-    def _num_kept(self) -> int:
-        """Reply tokens that are remembered; the one that is being read comes on top."""
-        return max(self.max_reply_tokens - 1, 1)
+        rows_B = torch.arange(len(ids_B), device=ids_B.device)
+        for (keys_BHTK, values_BHTK), layer in zip(replies, cache.self_attention_cache.layers, strict=True):
+            keys_BHTK[rows_B, :, num_read_B] = layer.keys[:, :, -1]
+            values_BHTK[rows_B, :, num_read_B] = layer.values[:, :, -1]
+        return logits_BV, state | {"num_read_B": num_read_B + 1}
 
     def _each_row_at(self, places_B: Tensor) -> AbstractContextManager[None]:
         return self._positions[0].at(places_B) if self._positions else nullcontext()
@@ -244,7 +243,13 @@ class Pretrained(Seq2Seq):
         return finished
 
 
-def _pairs(name: str, state: State) -> list[tuple[Tensor, Tensor]]:
+def _pairs(name: str, shape: str, state: State) -> list[tuple[Tensor, Tensor]]:
     """Keys and values of each layer."""
-    num_layers = sum(key.startswith(f"{name}_keys_") for key in state)
-    return [(state[f"{name}_keys_{number}"], state[f"{name}_values_{number}"]) for number in range(num_layers)]
+    layers = range(sum(key.startswith(f"{name}_keys_") for key in state))
+    return [(state[f"{name}_keys_{layer}_{shape}"], state[f"{name}_values_{layer}_{shape}"]) for layer in layers]
+
+
+def _moved(tensor_BHTK: Tensor, places_BT: Tensor) -> Tensor:
+    """What stands at each row's places; at those below 0 anything."""
+    B, H, _, K = tensor_BHTK.shape
+    return tensor_BHTK.gather(2, places_BT.clamp(min=0)[:, None, :, None].expand(B, H, -1, K))

@@ -133,17 +133,17 @@ class Transformer(Seq2Seq):
         }
         for number, layer in enumerate(self._decoder()):
             keys_BHSK, values_BHSK = layer.cross_attention.keys_and_values(memory_BSD)
-            state[f"context_keys_{number}"] = fill_up(keys_BHSK, self.max_context_tokens, dim=2)
-            state[f"context_values_{number}"] = fill_up(values_BHSK, self.max_context_tokens, dim=2)
+            state[f"context_keys_{number}_BHSK"] = fill_up(keys_BHSK, self.max_context_tokens, dim=2)
+            state[f"context_values_{number}_BHSK"] = fill_up(values_BHSK, self.max_context_tokens, dim=2)
             B, H, _, K = keys_BHSK.shape
-            for name in (f"reply_keys_{number}", f"reply_values_{number}"):
+            for name in (f"reply_keys_{number}_BHTK", f"reply_values_{number}_BHTK"):
                 state[name] = keys_BHSK.new_zeros(B, H, self.max_reply_tokens, K)
         return state
 
     def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
         num_read_B = state["num_read_B"]
         hidden_B1D = self._embed(ids_B[:, None], num_read_B[:, None], self.reply_positions)
-        places_T = torch.arange(self.max_reply_tokens, device=ids_B.device)
+        places_T = torch.arange(state["reply_keys_0_BHTK"].shape[2], device=ids_B.device)
         was_read_B11T = (places_T[None, :] <= num_read_B[:, None])[:, None, None, :]
         may_read_B11S = ~state["context_is_pad_BS"][:, None, None, :]
         rotations_B11K = self._rotations(num_read_B[:, None, None])
@@ -154,10 +154,10 @@ class Transformer(Seq2Seq):
                 rotations_B11K,
                 was_read_B11T,
                 may_read_B11S,
-                state[f"reply_keys_{number}"],
-                state[f"reply_values_{number}"],
-                state[f"context_keys_{number}"],
-                state[f"context_values_{number}"],
+                state[f"reply_keys_{number}_BHTK"],
+                state[f"reply_values_{number}_BHTK"],
+                state[f"context_keys_{number}_BHSK"],
+                state[f"context_values_{number}_BHSK"],
             )
         return self.output(self.decoder_norm(hidden_B1D[:, 0])), state | {"num_read_B": num_read_B + 1}
 

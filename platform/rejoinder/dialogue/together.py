@@ -1,0 +1,56 @@
+"""Many contexts in, their replies in the same order out, as many at a time as the engine takes."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from rejoinder.decoding import Decoding
+from rejoinder.dialogue.responder import Reply, ReplyPart, Responder
+from rejoinder.engine import Finish
+from rejoinder.errors import EngineError
+
+
+class _Pending:
+    """A reply that is being written."""
+
+    def __init__(self, responder: Responder, context: list[int], decoding: Decoding) -> None:
+        self._num_context_tokens = len(context)
+        self._parts: list[ReplyPart] = []
+        self._is_over = threading.Event()
+        self.cancel = responder.submit(context, decoding, self._take)
+
+    def _take(self, part: ReplyPart) -> None:
+        self._parts.append(part)
+        if part.finish is not None:
+            self._is_over.set()
+
+    def wait(self) -> Reply:
+        self._is_over.wait()
+        last = self._parts[-1]
+        if last.finish not in (Finish.END, Finish.LENGTH):
+            raise EngineError(f"the reply {last.finish.value if last.finish else 'did not end'}; the log says why")
+        text = "".join(part.text for part in self._parts)
+        return Reply(text, self._num_context_tokens, last.num_tokens, last.finish)
+
+
+def reply_to_all(
+    responder: Responder, requests: Iterable[tuple[list[int], Decoding]], at_once: int
+) -> Iterator[Reply]:  # fmt: skip
+    """The replies in the order of the requests; no more than `at_once` of these are read ahead.
+
+    Give at most the slots and the queue of the responder's engine together: they take turns there, so that no slot
+    stays empty while others write. Raises EngineError when the model failed; leaving early cancels what is pending.
+    """
+    pending: deque[_Pending] = deque()
+    try:
+        for context, decoding in requests:
+            if len(pending) == at_once:
+                yield pending.popleft().wait()
+            pending.append(_Pending(responder, context, decoding))
+        while pending:
+            yield pending.popleft().wait()
+    finally:
+        for left in pending:
+            left.cancel()

@@ -15,7 +15,7 @@ test: $(VENV)/ready   ## the quick tests
 	$(BIN)/python -m pytest
 
 test-slow: $(VENV)/ready  ## the tests that start clusters and kill processes
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --durations=20
 
 check: $(VENV)/ready  ## style, types, import contracts
 	$(BIN)/ruff check .

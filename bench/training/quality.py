@@ -22,7 +22,7 @@ from bench.training.corpus import (
 
 WALL_S = 120.0
 RATE = 1e-3
-TRAINER = {"per_device_train_batch_size": 32, "learning_rate": RATE, "warmup_ratio": 0.05}
+TRAINER = {"per_device_train_batch_size": 32, "learning_rate": RATE, "warmup_steps": 0.05}
 """What differs from its defaults: 8 rows a process and a rate of 5e-5 without warm-up are for fine-tuning."""
 
 

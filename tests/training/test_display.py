@@ -60,8 +60,9 @@ def test_a_driver_that_has_gone_does_not_stop_a_warning(monkeypatch: pytest.Monk
 def test_validations_and_warnings_of_a_worker_reach_the_drivers_screen(
     make_recipe: Callable[..., Recipe], prepared_set: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["training.num_steps=6", "training.validate_every_steps=2", "training.optimizer=sgd", "training.learning_rate=1e-30"]
-    recipe = make_recipe(*words, "training.patience=1", "scaling.num_workers=2")
+    words = ["training.num_steps=6", "training.validate_every_steps=2", "training.patience=1"]
+    still = ["training.optimizer=sgd", "training.learning_rate=1e-30"]
+    recipe = make_recipe(*words, *still, "scaling.num_workers=2")
     train(recipe, Prepared(Folder(prepared_set), read_manifest(prepared_set), reused=True))
     shown = capsys.readouterr().out
     assert shown.count("step 2: validation loss ") == 1

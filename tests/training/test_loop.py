@@ -173,7 +173,8 @@ def test_with_fp16_an_overflow_halves_the_scale_and_what_stays_no_number_ends_th
     make_recipe: MakeRecipe, run_here: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     poisoned(monkeypatch, 3, 4)
-    words = ["training.precision=fp16", "scaling.gpus_per_worker=1", "training.log_every_steps=1", "training.max_skipped_steps=0"]
+    words = ["training.precision=fp16", "scaling.gpus_per_worker=1"]
+    words += ["training.log_every_steps=1", "training.max_skipped_steps=0"]
     scales: list[float] = []
     made = Updater.make
 
@@ -289,3 +290,11 @@ def test_tokens_per_second_and_padding_are_measured(make_recipe: MakeRecipe, run
     (report, *_) = run_here(make_recipe("training.log_every_steps=2")).steps
     assert report.tokens_per_s > 0
     assert 0 <= report.padding_fraction < 0.3
+
+
+def test_fsdp_with_one_worker_trains_and_says_that_it_divides_nothing(
+    make_recipe: MakeRecipe, run_here: Callable[..., Any], caplog: Any
+) -> None:
+    ran = run_here(make_recipe("training.parallel=fsdp", "training.num_steps=2"))
+    assert ran.metrics["valid_loss"] > 0
+    assert "training.parallel = fsdp has nothing to divide among one worker" in caplog.text

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor
@@ -15,10 +15,15 @@ from rejoinder.recipe import TrainingSection
 from rejoinder.training.context import TrainingContext
 from rejoinder.training.objective import Objective
 
+log = logging.getLogger(__name__)
+
 
 def shard_weights(objective: Objective, context: TrainingContext, settings: TrainingSection) -> None:
     """With `parallel: fsdp`, leaves this worker its share of the weights. To be called before the optimizer is made."""
-    if settings.parallel != "fsdp" or context.world_size == 1:
+    if settings.parallel != "fsdp":
+        return
+    if context.world_size == 1:
+        log.warning("training.parallel = fsdp has nothing to divide among one worker")
         return
     for module in objective.model.modules():
         if isinstance(module, nn.ModuleList):  # layers: each is fetched when it is used, and let go
@@ -29,12 +34,11 @@ def shard_weights(objective: Objective, context: TrainingContext, settings: Trai
 
 def spread(objective: Objective, context: TrainingContext, settings: TrainingSection) -> nn.Module:
     """What is called for a loss: gradients are averaged over all workers on the way back."""
-    module: nn.Module = objective
-    if context.world_size > 1 and settings.parallel == "ddp":
-        module = DistributedDataParallel(objective)
     if settings.compile:
-        module = torch.compile(module, dynamic=True)  # type: ignore[assignment]
-    return module
+        objective.compile(dynamic=True)  # in place: what is put around it, or into it, is still known by its class
+    if context.world_size > 1 and settings.parallel == "ddp":
+        return DistributedDataParallel(objective)
+    return objective
 
 
 @contextmanager

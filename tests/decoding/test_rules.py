@@ -7,9 +7,12 @@ import torch
 from hypothesis import given
 
 from rejoinder.decoding import (
+    forbid,
     forbid_control_tokens,
     forbid_early_end,
     forbid_ngrams_of,
+    force,
+    last_ids_of,
     penalise_repetition,
     penalise_said,
 )
@@ -33,23 +36,41 @@ def test_the_end_must_wait_until_enough_was_said() -> None:
 
 
 def test_what_was_said_becomes_less_likely_whatever_its_sign() -> None:
-    logits_BV = torch.tensor([[2.0, -2.0, 0.0, 2.0], [2.0, -2.0, 0.0, 2.0]])
-    was_said_BV = torch.tensor([[True, True, True, False], [True, True, True, True]])
-    after_BV = penalise_repetition(logits_BV, was_said_BV, torch.tensor([2.0, 1.0]))
-    assert after_BV.tolist() == [[1.0, -4.0, 0.0, 2.0], [2.0, -2.0, 0.0, 2.0]]
+    logits_BV = torch.tensor([[2.0, -2.0, 0.0, 2.0]]).repeat(4, 1)
+    said_ids_BT = torch.tensor([[1, 0, 2], [0, 1, 3], [3, 3, -1], [-1, -1, -1]])
+    after_BV = penalise_repetition(logits_BV, said_ids_BT, torch.tensor([2.0, 1.0, 2.0, 2.0]))
+    assert after_BV.tolist() == [[1, -4, 0, 2], [2, -2, 0, 2], [2, -2, 0, 1], [2, -2, 0, 2]]
 
 
 def test_what_cannot_be_said_stays_so() -> None:
-    after_BV = penalise_repetition(torch.tensor([[NEVER]]), torch.tensor([[True]]), torch.tensor([2.0]))
+    after_BV = penalise_repetition(torch.tensor([[NEVER]]), torch.tensor([[0]]), torch.tensor([2.0]))
     assert after_BV.tolist() == [[NEVER]]
 
 
 def test_presence_is_subtracted_once_and_frequency_for_each_time() -> None:
-    num_times_said_BV = torch.tensor([[0, 1, 3], [0, 1, 3], [0, 1, 3]])
-    after_BV = penalise_said(
-        torch.ones(3, 3), num_times_said_BV, torch.tensor([1.0, 0.0, -0.5]), torch.tensor([0.0, 0.5, 1.0])
-    )
-    assert after_BV.tolist() == [[1, 0, 0], [1, 0.5, -0.5], [1, 0.5, -1.5]]
+    said_ids_BT = torch.tensor([[2, 1, 2, 2, -1]]).repeat(4, 1)
+    said_ids_BT[3] = -1
+    presence_B, frequency_B = torch.tensor([1.0, 0.0, -0.5, 1.0]), torch.tensor([0.0, 0.5, 1.0, 1.0])
+    after_BV = penalise_said(torch.ones(4, 3), said_ids_BT, presence_B, frequency_B)
+    assert after_BV.tolist() == [[1, 0, 0], [1, 0.5, -0.5], [1, 0.5, -1.5], [1, 1, 1]]
+
+
+def test_ids_are_ruled_out_in_their_rows_alone() -> None:
+    after_BV = forbid(torch.ones(3, 4), torch.tensor([0, 0, 2]), torch.tensor([1, 3, 0]))
+    assert ruled_out(after_BV) == [[1, 3], [], [0]]
+
+
+def test_a_forced_token_is_all_that_is_left() -> None:
+    after_BV = force(torch.ones(3, 4), torch.tensor([0, 2]), torch.tensor([1, 3]))
+    assert ruled_out(after_BV) == [[0, 2, 3], [], [0, 1, 2]]
+    assert after_BV.log_softmax(-1)[0, 1] == 0  # certain
+
+
+def test_a_run_is_forbidden_at_its_last_token() -> None:
+    runs = [(6, 7), (8,), (5, 7), (4, 5, 6, 9)]
+    assert last_ids_of([5, 6], runs) == [7, 8]
+    assert last_ids_of([4, 5, 6], runs) == [7, 8, 9]
+    assert last_ids_of([], runs) == [8]
 
 
 def test_what_would_repeat_a_run_is_ruled_out() -> None:
@@ -107,7 +128,9 @@ def test_the_logits_given_are_left_alone() -> None:
     logits_BV = torch.ones(1, NUM_CONTROL_IDS + 1)
     forbid_control_tokens(logits_BV)
     forbid_early_end(logits_BV, torch.tensor([0]), torch.tensor([1]))
-    penalise_repetition(logits_BV, torch.ones_like(logits_BV, dtype=torch.bool), torch.tensor([2.0]))
-    penalise_said(logits_BV, torch.ones_like(logits_BV), torch.tensor([2.0]), torch.tensor([2.0]))
+    penalise_repetition(logits_BV, torch.tensor([[3]]), torch.tensor([2.0]))
+    penalise_said(logits_BV, torch.tensor([[3]]), torch.tensor([2.0]), torch.tensor([2.0]))
+    forbid(logits_BV, torch.tensor([0]), torch.tensor([3]))
+    force(logits_BV, torch.tensor([0]), torch.tensor([3]))
     forbid_ngrams_of(logits_BV, torch.tensor([[3]]), torch.tensor([[3]]), torch.tensor([1]))
     assert logits_BV.eq(1).all()

@@ -1,12 +1,15 @@
-"""Greedy at temperature 0, else drawn from what is left of the distribution."""
+"""What is left of a distribution, and draws from it."""
 
 from __future__ import annotations
 
+import hypothesis.strategies as st
 import pytest
 import torch
+from hypothesis import assume, given
 from torch import Tensor
 
 from rejoinder.decoding import cool, draw, keep_min_p, keep_top_k, keep_top_p, keep_typical_p
+from rejoinder.decoding.sampling import highest, keep_first_k, keep_first_p
 
 ROW = torch.tensor([0.5, 0.1, 0.3, 0.1]).log()
 
@@ -15,11 +18,11 @@ def kept(logits_BV: Tensor) -> list[list[int]]:
     return [row.isfinite().nonzero()[:, 0].tolist() for row in logits_BV]
 
 
-def draws(logits_BV: Tensor, temperature: float, seeds: list[int], number: int) -> Tensor:
+def draws(logits_BV: Tensor, number: int, seed: int = 0) -> Tensor:
     """ids (number, B) of draws in a row."""
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    temperature_B = torch.full((len(seeds),), temperature)
-    return torch.stack([draw(logits_BV, temperature_B, generators) for _ in range(number)])
+    chance = torch.Generator().manual_seed(seed)
+    rows = len(logits_BV)
+    return torch.stack([draw(logits_BV, torch.rand(rows, dtype=torch.double, generator=chance)) for _ in range(number)])
 
 
 def test_each_row_is_cooled_by_its_own_temperature() -> None:
@@ -86,37 +89,41 @@ def test_typical_p_passes_over_what_was_ruled_out() -> None:
     assert kept(keep_typical_p(logits_BV, torch.tensor([0.4, 1]))) == [[0, 2], [0, 1, 2, 3]]
 
 
-def test_at_temperature_zero_the_most_probable_token_is_taken() -> None:
-    assert draws(ROW.repeat(2, 1), 0.0, [1, 2], 5).unique().tolist() == [0]
+ordered = st.lists(st.floats(-8, 8), min_size=1, max_size=9).map(lambda values: sorted(values, reverse=True))
 
 
-def test_greedy_rows_and_drawn_rows_share_a_batch() -> None:
-    generators = [torch.Generator().manual_seed(seed) for seed in range(2)]
-    ids_NB = torch.stack([draw(ROW.repeat(2, 1), torch.tensor([0.0, 1.0]), generators) for _ in range(50)])
-    assert ids_NB[:, 0].unique().tolist() == [0]
-    assert len(ids_NB[:, 1].unique()) > 1
+@given(ordered, st.integers(1, 12), st.floats(0.05, 1))
+def test_what_stands_in_order_is_narrowed_as_what_does_not(values: list[float], top_k: int, top_p: float) -> None:
+    logits_BV = torch.tensor([values])
+    assume(len(set(logits_BV[0].tolist())) == len(values))  # of equal ones either may be kept
+    k_B, p_B = torch.tensor([top_k]), torch.tensor([top_p])
+    assert torch.equal(keep_first_k(logits_BV, k_B), keep_top_k(logits_BV, k_B))
+    assert torch.equal(keep_first_p(logits_BV, p_B), keep_top_p(logits_BV, p_B))
+
+
+def test_the_highest_logit_is_the_first_of_the_highest() -> None:
+    assert highest(torch.tensor([[1.0, 3.0, 3.0], [-torch.inf, -5.0, -torch.inf]])).tolist() == [1, 1]
 
 
 def test_tokens_come_as_often_as_softmax_says() -> None:
     """Four standard deviations of a binomial count, with a fixed seed."""
     number = 4000
-    counts = draws(ROW[None], 1.0, [0], number)[:, 0].bincount(minlength=4)
+    counts = draws(ROW[None], number)[:, 0].bincount(minlength=4)
     for count, probability in zip(counts.tolist(), ROW.exp().tolist(), strict=True):
         assert count == pytest.approx(number * probability, abs=4 * (number * probability * (1 - probability)) ** 0.5)
 
 
 def test_what_was_ruled_out_is_never_drawn() -> None:
     logits_BV = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0, -torch.inf]])
-    assert set(draws(logits_BV, 1.0, [0], 500)[:, 0].tolist()) == {1, 3}
+    assert set(draws(logits_BV, 500)[:, 0].tolist()) == {1, 3}
 
 
-def test_not_even_a_draw_of_zero_takes_what_was_ruled_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "rand", lambda *_, **__: torch.zeros(1, dtype=torch.double))
-    assert draws(torch.tensor([[-torch.inf, 0.0, 0.0]]), 1.0, [0], 1).tolist() == [[1]]
+def test_not_even_a_draw_of_zero_takes_what_was_ruled_out() -> None:
+    assert draw(torch.tensor([[-torch.inf, 0.0, 0.0]]), torch.zeros(1, dtype=torch.double)).tolist() == [1]
 
 
-def test_a_seed_draws_the_same_whoever_shares_the_batch() -> None:
-    (alone,) = draws(ROW[None], 1.0, [7], 20).T
-    _, first, second = draws(torch.stack([ROW.flip(0), ROW, ROW]), 1.0, [5, 7, 8], 20).T
-    assert torch.equal(first, alone)
-    assert not torch.equal(second, alone)
+def test_a_number_draws_the_same_whoever_shares_the_batch() -> None:
+    numbers_B = torch.tensor([0.1, 0.7, 0.97], dtype=torch.double)
+    alone = [int(draw(ROW[None], number[None])) for number in numbers_B]
+    together = draw(torch.stack([ROW, ROW, ROW]), numbers_B)
+    assert together.tolist() == alone == [0, 2, 3]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
 from rejoinder.decoding import Decoding
-from rejoinder.recipe import DecodingSection
+from rejoinder.errors import RecipeError
+from rejoinder.recipe import DecodingSection, Recipe
 
 
 def test_a_request_changes_what_it_names_and_nothing_else() -> None:
@@ -29,5 +33,60 @@ def test_what_no_rule_understands_is_refused(out_of_range: dict[str, float]) -> 
 
 
 def test_a_recipe_turns_no_new_rule_on_by_itself() -> None:
-    used = Decoding.of(DecodingSection(), 10).used - {"max_reply_tokens"}
+    plain = Decoding.of(DecodingSection(), 10)
+    assert not plain.chooses
+    used = plain.used - {"max_reply_tokens", "length_penalty"}  # the latter compares candidates
     assert used == {"temperature", "top_k", "top_p", "repetition_penalty", "min_reply_tokens"}
+
+
+def decoding(**changes: Any) -> Decoding:
+    settings = {"temperature": 0, "top_k": 0, "top_p": 1, "repetition_penalty": 1, "min_reply_tokens": 0}
+    return Decoding(**(settings | {"max_reply_tokens": 10} | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentences"),
+    [
+        ({}, []),
+        ({"num_beams": 4, "num_replies": 4, "mmi_weight": 0.5, "coverage_penalty": 0.2}, []),
+        ({"num_beams": 4, "num_beam_groups": 2, "diversity_penalty": 0.5}, []),
+        ({"temperature": 0.7, "num_candidates": 5, "num_replies": 2, "mmi_weight": 0.5}, []),
+        ({"temperature": 0.7, "num_replies": 3}, []),
+        ({"num_beams": 4, "temperature": 0.7}, ["num_beams = 4 with temperature = 0.7: beams look for"]),
+        ({"num_beams": 4, "num_candidates": 2}, ["num_candidates = 2 with num_beams = 4: the beams are"]),
+        ({"num_beams": 4, "num_beam_groups": 3}, ["num_beam_groups = 3 must divide num_beams = 4"]),
+        ({"num_beams": 4, "num_beam_groups": 2}, ["the groups would all say the same; try diversity_penalty=0.5"]),
+        ({"num_beams": 4, "diversity_penalty": 1}, ["diversity_penalty = 1 is between groups of beams"]),
+        ({"num_beams": 2, "num_replies": 3}, ["num_replies = 3 is more than num_beams = 2"]),
+        ({"temperature": 1, "num_candidates": 2, "num_replies": 3}, ["more than num_candidates = 2"]),
+        ({"num_replies": 3}, ["num_replies = 3 with temperature = 0"]),
+        ({"num_candidates": 3}, ["num_candidates = 3 with temperature = 0"]),
+        ({"mmi_weight": 0.5}, ["mmi_weight = 0.5 chooses among candidates, and there is one"]),
+        ({"coverage_penalty": 0.5}, ["coverage_penalty = 0.5 chooses among candidates"]),
+        ({"min_reply_tokens": 11}, ["min_reply_tokens = 11 is above max_reply_tokens = 10"]),
+        ({"prefix_ids": (20,) * 10}, ["the prefix has 10 tokens, and max_reply_tokens = 10 leaves nothing"]),
+        ({"prefix_ids": (2,)}, ["ids below 16 are control tokens"]),
+        ({"bad_ids": ((),)}, ["bad_ids has a run of no tokens"]),
+        ({"stop_ids": ((), (3,))}, ["ids below 16", "stop_ids has a run of no tokens"]),
+        (
+            {"temperature": 1, "num_beams": 2, "num_replies": 3, "min_reply_tokens": 11},
+            ["num_beams = 2 with temperature", "num_replies = 3 is more", "min_reply_tokens = 11 is above"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_contradicts_itself_is_said_all_at_once(changes: dict[str, Any], sentences: list[str]) -> None:
+    said = list(decoding(**changes).contradictions())
+    assert len(said) == len(sentences)
+    for part, sentence in zip(sentences, said, strict=True):
+        assert part in sentence
+
+
+def test_a_recipe_says_its_contradictions_by_their_whole_names(make_recipe: Callable[..., Recipe]) -> None:
+    with pytest.raises(RecipeError) as refused:
+        make_recipe("decoding.num_beams=4", "decoding.num_replies=5")
+    for sentence in (
+        "decoding.num_beams = 4 with decoding.temperature = 0.7",
+        "set decoding.temperature=0, or decoding.num_beams=1",
+        "decoding.num_replies = 5 is more than decoding.num_beams = 4",
+    ):
+        assert sentence in str(refused.value)

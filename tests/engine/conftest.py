@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -39,23 +40,25 @@ class Echo(Seq2Seq):
 
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
         room = self.max_context_tokens + 1 - context_ids_BS.shape[1]
-        said_next_BS = F.pad(context_ids_BS.masked_fill(context_is_pad_BS, END_ID), [0, room], value=END_ID)
-        return {"said_next_BS": said_next_BS, "place_B": torch.zeros(len(context_ids_BS), dtype=torch.long)}
+        said_next_BP = F.pad(context_ids_BS.masked_fill(context_is_pad_BS, END_ID), [0, room], value=END_ID)
+        return {"said_next_BP": said_next_BP, "place_B": torch.zeros(len(context_ids_BS), dtype=torch.long)}
 
     def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
         self.gate.wait(10)
         self.batch_sizes.append(len(ids_B))
-        if (state["said_next_BS"] == POISON).any():
+        if (state["said_next_BP"] == POISON).any():
             raise ArithmeticError("poison")
-        next_B = state["said_next_BS"].gather(1, state["place_B"][:, None])[:, 0]
+        # Whoever says something else than the echo may go on behind the end.
+        place_B = state["place_B"].clamp(max=self.max_context_tokens)
+        next_B = state["said_next_BP"].gather(1, place_B[:, None])[:, 0]
         assert PAD_ID not in next_B
         return F.one_hot(next_B, self.num_ids).float(), state | {"place_B": state["place_B"] + 1}
 
 
-def greedy(max_reply_tokens: int = 30, **changes: float) -> Decoding:
+def greedy(max_reply_tokens: int = 30, **changes: Any) -> Decoding:
     """The most probable tokens."""
     settings = {"temperature": 0, "top_k": 0, "top_p": 1, "repetition_penalty": 1, "min_reply_tokens": 0}
-    return Decoding(max_reply_tokens=max_reply_tokens, **(settings | changes))  # type: ignore[arg-type]
+    return Decoding(max_reply_tokens=max_reply_tokens, **(settings | changes))
 
 
 @dataclass
@@ -103,8 +106,8 @@ def kit() -> Iterator[Kit]:
     engines: list[Engine] = []
     model = Echo()
 
-    def start(num_slots: int, max_queued: int, model: Seq2Seq = model) -> Engine:
-        engines.append(Engine(model, num_slots, max_queued).start())
+    def start(num_slots: int, max_queued: int, model: Seq2Seq = model, **limits: int) -> Engine:
+        engines.append(Engine(model, num_slots, max_queued, **limits).start())
         return engines[-1]
 
     yield Kit(model, start)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import gc
 import logging
 import random
 import threading
@@ -13,7 +15,7 @@ import torch
 
 from rejoinder import catalog
 from rejoinder.decoding import Decoding
-from rejoinder.engine import Engine, EngineFull, Finish, Statistics
+from rejoinder.engine import Engine, EngineFull, Finish
 from rejoinder.errors import EngineError
 from rejoinder.models import Seq2Seq
 from rejoinder.text import NUM_CONTROL_IDS
@@ -176,6 +178,134 @@ def test_of_many_requests_with_random_cancellations_none_is_mixed_up_or_forgotte
     assert max(kit.model.batch_sizes) == 7  # no slot was lost
 
 
+def test_a_request_that_takes_too_long_frees_its_slot(kit: Kit) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(1, 2)
+    slow, waiting, patient = kit.Listener(), kit.Listener(), kit.Listener()
+    for listener, timeout_s in ((slow, 0.02), (waiting, 0.03), (patient, 60)):
+        callbacks = listener.ids.append, listener.on_finish
+        engine.submit([20] * 20, kit.greedy(), *callbacks, timeout_s=timeout_s)
+    assert eventually(lambda: engine.statistics().num_running == 1)
+    time.sleep(0.05)
+    kit.model.gate.set()
+    assert (slow.wait().finish, waiting.wait().finish) == (Finish.TIMED_OUT, Finish.TIMED_OUT)
+    assert (len(slow.ids), waiting.ids) == (1, [])  # of the step that it was in
+    assert (patient.wait().finish, patient.ids) == (Finish.END, [20] * 20)
+    assert engine.statistics().finishes == {"timed out": 2, "end": 1}
+
+
+def test_a_listener_that_has_enough_ends_its_reply(kit: Kit) -> None:
+    engine, listener = kit.start(1, 0), kit.Listener()
+
+    def on_token(id: int) -> bool:
+        listener.ids.append(id)
+        return id == 21
+
+    engine.submit([20, 21, 22], kit.greedy(), on_token, listener.on_finish)
+    assert (listener.wait().ids, listener.finish) == ([20, 21], Finish.END)
+
+
+def test_a_reply_ends_with_a_run_of_tokens_that_stops_it(kit: Kit) -> None:
+    engine = kit.start(1, 0)
+    listener = kit.ask(engine, [20, 21, 20, 22, 23], kit.greedy(stop_ids=((20, 22), (99,)))).wait()
+    assert (listener.ids, listener.finish) == ([20, 21, 20, 22], Finish.END)
+
+
+def test_running_replies_do_not_stand_still_while_many_contexts_are_read(kit: Kit) -> None:
+    """The first one runs; of those that come, contexts of 12 tokens in all are read between two steps."""
+    kit.model.gate.clear()
+    engine = kit.start(8, 20, admission_tokens=12)
+    first = kit.ask(engine, [20] * 20)
+    assert eventually(lambda: engine.statistics().num_running == 1)
+    others = [kit.ask(engine, [21] * 6) for _ in range(5)] + [kit.ask(engine, [22] * 20)]
+    kit.model.gate.set()
+    for listener in [first, *others]:
+        listener.wait()
+    assert kit.model.batch_sizes[:5] == [1, 3, 5, 6, 7]
+    assert others[-1].ids == [22] * 20
+
+
+def test_contexts_of_running_replies_are_limited_together(kit: Kit) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(8, 20, max_running_tokens=20)
+    listeners = [kit.ask(engine, [20 + number] * 9) for number in range(6)]
+    kit.model.gate.set()
+    assert [listener.wait().ids for listener in listeners] == [[20 + number] * 9 for number in range(6)]
+    assert max(kit.model.batch_sizes) == 2
+    with pytest.raises(EngineError, match="a context of 9 tokens for 3 rows; this engine has room for 20 at a time"):
+        kit.ask(engine, [20] * 9, kit.greedy(num_beams=3))
+
+
+def test_a_context_that_cannot_be_encoded_ends_its_request_and_no_running_one(
+    kit: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(2, 2)
+    running = kit.ask(engine, [20] * 20)
+    assert eventually(lambda: engine.statistics().num_running == 1)
+    start, kit.model.start = kit.model.start, None
+    with caplog.at_level(logging.ERROR):
+        failing = kit.ask(engine, [21])
+        kit.model.gate.set()
+        assert failing.wait().finish is Finish.FAILED
+    kit.model.start = start
+    assert "the contexts of 1 requests cannot be encoded" in caplog.text
+    assert running.wait().ids == [20] * 20
+    assert kit.ask(engine, [22]).wait().ids == [22]
+
+
+def test_an_engine_that_was_warmed_up_has_met_all_sizes_and_keeps_nothing(kit: Kit) -> None:
+    engine = Engine(kit.model, 6, 6)
+    assert engine.warm_up() > 0
+    assert set(kit.model.batch_sizes) == {1, 2, 4, 6}
+    assert engine.bytes_per_slot == 22 * 8  # twenty tokens and an end, and a place
+    engine.start()
+    assert [kit.ask(engine, [20 + number]).wait().ids for number in range(8)] == [[20 + number] for number in range(8)]
+    engine.stop()
+
+
+@pytest.mark.slow
+def test_ten_thousand_requests_with_random_cancellations_leave_nothing_behind(kit: Kit) -> None:
+    """All kinds of requests; at the end no slot is taken, and nothing held that was not after the first thousand."""
+    chance, engine = random.Random(0), kit.start(9, 64)
+    kinds = [
+        kit.greedy(), kit.greedy(num_beams=3), kit.greedy(num_beams=4, num_beam_groups=2, diversity_penalty=0.5),
+        kit.greedy(temperature=0.1, repetition_penalty=1.2), kit.greedy(max_reply_tokens=3, bad_ids=((30,),)),
+    ]  # fmt: skip
+    finishes = collections.Counter[Finish]()
+    held = []
+    for round_number in range(10):
+        listeners = []
+        for _ in range(1000):
+            context = [chance.randint(20, 99) for _ in range(chance.randint(1, 6))]
+            while True:
+                try:
+                    listeners.append(kit.ask(engine, context, chance.choice(kinds)))
+                    break
+                except EngineFull:
+                    time.sleep(0.005)
+            if chance.random() < 0.3:
+                chance.choice(listeners[-20:]).cancel()
+        finishes.update(listener.wait().finish for listener in listeners)
+        assert {listener.num_finishes for listener in listeners} == {1}
+        assert eventually(lambda: is_idle(engine))
+        del listeners
+        gc.collect()
+        if round_number in (0, 9):
+            held.append(len(gc.get_objects()))
+    assert sum(finishes.values()) == 10_000
+    assert finishes[Finish.FAILED] == finishes[Finish.TIMED_OUT] == 0
+    assert finishes[Finish.CANCELLED] > 500
+    assert held[1] - held[0] < 1000, "a request held back ten objects would be 90,000"
+    assert sum(engine.statistics().finishes.values()) == 10_000
+    kit.model.batch_sizes.clear()
+    kit.model.gate.clear()
+    last = [kit.ask(engine, [20, 21]) for _ in range(9)]
+    kit.model.gate.set()
+    assert [listener.wait().ids for listener in last] == [[20, 21]] * 9
+    assert max(kit.model.batch_sizes) == 9  # no slot was lost
+
+
 def test_a_failing_step_ends_its_requests_and_the_engine_goes_on(kit: Kit, caplog: pytest.LogCaptureFixture) -> None:
     kit.model.gate.clear()
     engine = kit.start(4, 4)
@@ -246,7 +376,8 @@ def test_stopping_twice_is_stopping_once(kit: Kit) -> None:
 def test_statistics_tell_what_goes_on(kit: Kit) -> None:
     kit.model.gate.clear()
     engine = kit.start(1, 5)
-    assert engine.statistics() == Statistics(0, 0, 0, 0.0)
+    before = engine.statistics()
+    assert (before.num_running, before.num_waiting, before.num_tokens, before.seconds_since_step) == (0, 0, 0, 0.0)
     listeners = [kit.ask(engine, [20, 21]) for _ in range(3)]
     assert eventually(lambda: engine.statistics().num_running == 1)
     time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Choosing the next token: greedy at temperature 0, else drawn from a cooled and truncated distribution."""
+"""Logits in, a draw from a cooled and truncated distribution out."""
 
 from __future__ import annotations
 
@@ -18,6 +18,17 @@ def keep_top_k(logits_BV: Tensor, top_k_B: Tensor) -> Tensor:
     highest_Bk = logits_BV.topk(int(k_B.max()), dim=-1).values
     lowest_kept_B1 = highest_Bk.gather(1, (k_B - 1)[:, None])
     return logits_BV.masked_fill(logits_BV < lowest_kept_B1, -torch.inf)
+
+
+def keep_first_k(ordered_BK: Tensor, top_k_B: Tensor) -> Tensor:
+    """`keep_top_k` where the highest logits stand first."""
+    places_K = torch.arange(ordered_BK.shape[1], device=ordered_BK.device)
+    return ordered_BK.masked_fill(places_K >= top_k_B[:, None], -torch.inf)
+
+
+def keep_first_p(ordered_BK: Tensor, top_p_B: Tensor) -> Tensor:
+    """`keep_top_p` where the highest logits stand first."""
+    return ordered_BK.masked_fill(_is_cut(ordered_BK, top_p_B), -torch.inf)
 
 
 def keep_top_p(logits_BV: Tensor, top_p_B: Tensor) -> Tensor:
@@ -44,25 +55,34 @@ def keep_typical_p(logits_BV: Tensor, typical_p_B: Tensor) -> Tensor:
 
 def _keep_first(logits_BV: Tensor, ordered_BV: Tensor, order_BV: Tensor, p_B: Tensor) -> Tensor:
     """Leaves each row the first tokens of its order, until their probability reaches p."""
+    is_cut_BV = _is_cut(ordered_BV, p_B)
+    return logits_BV.masked_fill(torch.zeros_like(is_cut_BV).scatter(1, order_BV, is_cut_BV), -torch.inf)
+
+
+def _is_cut(ordered_BV: Tensor, p_B: Tensor) -> Tensor:
+    """Where the tokens before have reached p; never at the first."""
     probabilities_BV = ordered_BV.softmax(-1)
     before_BV = probabilities_BV.cumsum(-1) - probabilities_BV
     # Rounded sums reach 1 early, and a row that leaves all must not depend on it.
     is_cut_BV = before_BV >= torch.where(p_B < 1, p_B, torch.inf)[:, None]
     is_cut_BV[:, 0] = False
-    return logits_BV.masked_fill(torch.zeros_like(is_cut_BV).scatter(1, order_BV, is_cut_BV), -torch.inf)
+    return is_cut_BV
 
 
-def draw(logits_BV: Tensor, temperature_B: Tensor, generators: list[torch.Generator]) -> Tensor:
-    """ids_B: the highest logit of rows at temperature 0; for the others one draw by inverse transform.
+def highest(logits_BV: Tensor) -> Tensor:
+    """ids_B of the highest logits (greedy)."""
+    if logits_BV.device.type == "cpu":
+        # Ten times as fast as torch's, which at 32 rows of 8,192 was half of all that the engine did in a step.
+        return torch.from_numpy(logits_BV.detach().numpy().argmax(-1))
+    return logits_BV.argmax(-1)
 
-    Each row draws one number from its own generator, so that a seed gives the same reply whoever shares the batch.
+
+def draw(logits_BV: Tensor, uniform_B: Tensor) -> Tensor:
+    """places_B, one draw a row by inverse transform: where the running sum of its probabilities passes a random number
+    from 0 to 1.
+
+    The numbers are each row's own, so that a seed gives the same reply whoever shares the batch.
     """
-    greedy_B = logits_BV.argmax(-1)
-    if not bool((temperature_B > 0).any()):
-        return greedy_B
-    uniform_B1 = torch.stack([torch.rand(1, dtype=torch.double, generator=one) for one in generators])
     cumulative_BV = logits_BV.double().softmax(-1).cumsum(-1)
-    drawn_B = torch.searchsorted(cumulative_BV, uniform_B1.to(logits_BV.device) * cumulative_BV[:, -1:], right=True)[
-        :, 0
-    ]
-    return torch.where(temperature_B > 0, drawn_B.clamp(max=logits_BV.shape[1] - 1), greedy_B)
+    passed_B1 = torch.searchsorted(cumulative_BV, uniform_B[:, None] * cumulative_BV[:, -1:], right=True)
+    return passed_B1[:, 0].clamp(max=logits_BV.shape[1] - 1)

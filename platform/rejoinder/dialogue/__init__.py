@@ -1,6 +1,7 @@
 """Turns in, a reply out: what stands between a conversation and the engine."""
 
 from rejoinder.dialogue.responder import Reply, ReplyPart, Responder
+from rejoinder.dialogue.spelling import SpeltLogprob
 from rejoinder.dialogue.together import reply_to_all
 
-__all__ = ["Reply", "ReplyPart", "Responder", "reply_to_all"]
+__all__ = ["Reply", "ReplyPart", "Responder", "SpeltLogprob", "reply_to_all"]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 from rejoinder.checkpoints import Trained
 from rejoinder.corpora import Turn
-from rejoinder.decoding import Decoding
+from rejoinder.decoding import Candidate, Decoding, TokenLogprob
+from rejoinder.dialogue.spelling import Spelling, SpeltLogprob, spelt
 from rejoinder.engine import Engine, Finish
 from rejoinder.errors import EngineError
-from rejoinder.text import TextStream, clean, context_ids, prefix_ids
+from rejoinder.text import END_ID, clean, context_ids, prefix_ids
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,8 @@ class ReplyPart:
     num_tokens: int = 0
     """Reply tokens so far."""
     finish: Finish | None = None
+    logprobs: tuple[SpeltLogprob, ...] = ()
+    """Of the tokens since the last part, if `num_logprobs` asks for them; the last may be the end's."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,10 @@ class Reply:
     num_context_tokens: int
     num_reply_tokens: int
     finish: Finish
+    score: float | None = None
+    """What candidates are compared by; None where there was only one."""
+    logprobs: tuple[SpeltLogprob, ...] = ()
+    """Of each token, if `num_logprobs` asks for them."""
 
 
 class Responder:
@@ -41,6 +50,7 @@ class Responder:
         self.trained = trained
         self.engine = Engine(trained.model, num_slots, max_queued)
         self._fallback_reply = fallback_reply
+        self._bad_ids = lru_cache(maxsize=64)(self._spell_bad_words)
 
     @property
     def max_reply_tokens(self) -> int:
@@ -48,13 +58,42 @@ class Responder:
         recipe = self.trained.recipe
         return recipe.serving.max_reply_tokens or recipe.text.max_reply_tokens
 
-    def decoding(self, *, max_reply_tokens: int | None = None, **changes: float | int | None) -> Decoding:
-        """The recipe's decoding settings with some of them changed; None changes nothing.
+    def decoding(self, *, max_reply_tokens: int | None = None, **changes: Any) -> Decoding:
+        """The recipe's decoding settings with some of them changed, by the names of `DecodingSection` and `seed`; None
+        changes nothing.
 
-        A reply longer than the model writes may be asked for: it is a limit, and one that is kept.
+        A reply longer than the model writes may be asked for: it is a limit, and one that is kept. Raises EngineError
+        with all that contradicts itself.
         """
+        section = self.trained.recipe.decoding
         longest = min(max_reply_tokens or self.max_reply_tokens, self.max_reply_tokens)
-        return Decoding.of(self.trained.recipe.decoding, longest, **changes)
+        named = {name: value for name, value in changes.items() if value is not None}
+        prefix, bad_words = named.pop("prefix", section.prefix), named.pop("bad_words", section.bad_words)
+        named.setdefault("min_reply_tokens", min(section.min_reply_tokens, longest))
+        named |= {"prefix_ids": self._prefix_ids(prefix), "bad_ids": self._bad_ids(tuple(bad_words))}
+        if "stop" in named:
+            named["stop"] = tuple(named["stop"])
+        decoding = Decoding.of(section, longest, **named)
+        problems = list(decoding.contradictions())
+        if "" in decoding.stop:
+            problems.append("stop has an empty text, which stands everywhere; leave it out")
+        if problems:
+            raise EngineError("\n".join(problems))
+        return decoding
+
+    def _prefix_ids(self, prefix: str) -> tuple[int, ...]:
+        tokenizer = self.trained.tokenizer
+        ids = tuple(tokenizer.to_ids(prefix.strip()))
+        if tokenizer.unknown_id in ids:
+            raise EngineError(f"prefix = {prefix!r} has words that the tokenizer does not know")
+        return ids
+
+    def _spell_bad_words(self, words: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+        """The runs of tokens of these words, as they begin a text and as they follow a blank."""
+        tokenizer = self.trained.tokenizer
+        forms = [form for word in words for form in (word, word.lower(), word[:1].upper() + word[1:], word.upper())]
+        runs = dict.fromkeys(map(tuple, tokenizer.many_to_ids([*forms, *(f" {form}" for form in forms)])))
+        return tuple(run for run in runs if run and tokenizer.unknown_id not in run)
 
     def context(self, turns: Sequence[Turn], replier: str, asked: Sequence[tuple[str, str]] = ()) -> list[int]:
         """Ids of the newest turns that fit, cleaned and marked as in training; before them what is asked of the reply.
@@ -77,32 +116,74 @@ class Responder:
         return context_ids([speaker for speaker, _ in said], ids, replier, settings, prefix)
 
     def submit(
-        self, context: Sequence[int], decoding: Decoding, on_part: Callable[[ReplyPart], None]
-    ) -> Callable[[], None]:
-        """Starts a reply; `on_part` is called on the engine's thread. Returns what cancels it."""
-        text, num_tokens, said_anything = TextStream(self.trained.tokenizer), 0, False
+        self, context: Sequence[int], decoding: Decoding, on_part: Callable[[ReplyPart], object],
+        on_replies: Callable[[list[Reply]], object] | None = None, timeout_s: float | None = None,
+    ) -> Callable[[], None]:  # fmt: skip
+        """Starts a reply; `on_part` is called on the engine's thread. Returns what cancels it.
 
-        def on_token(id: int) -> None:
-            nonlocal num_tokens, said_anything
-            num_tokens += 1
-            if piece := text.add(id):
-                # Replies are learnt without blanks at their ends.
-                piece = piece if said_anything else piece.lstrip()
-                said_anything = said_anything or bool(piece)
-                on_part(ReplyPart(piece, num_tokens))
+        Where several candidates are made, their best comes in parts at the end, after `on_replies` got all that
+        `num_replies` asks for. Raises EngineError for several replies without an `on_replies`.
+        """
+        if decoding.num_replies > 1 and on_replies is None:
+            raise EngineError(
+                f"num_replies = {decoding.num_replies}: a stream is one reply; ask for one, or for all of them at once"
+            )
+        spelling, tokenizer = Spelling(self.trained.tokenizer, decoding.stop), self.trained.tokenizer
+        logprobs: list[SpeltLogprob] = []
+
+        def taken() -> tuple[SpeltLogprob, ...]:
+            told = tuple(logprobs)
+            logprobs.clear()
+            return told
+
+        def on_logprob(logprob: TokenLogprob) -> None:
+            logprobs.append(spelt(logprob, tokenizer))
+
+        def on_token(id: int) -> bool:
+            if piece := spelling.add(id):
+                on_part(ReplyPart(piece, spelling.num_tokens, logprobs=taken()))
+            return spelling.has_stopped
 
         def on_finish(finish: Finish) -> None:
-            rest = text.end()
-            if not said_anything and not rest.strip() and finish in (Finish.END, Finish.LENGTH):
+            rest = spelling.end()
+            if spelling.is_empty and finish in (Finish.END, Finish.LENGTH):
                 rest = self._fallback_reply
-            on_part(ReplyPart(rest, num_tokens, finish))
+            on_part(ReplyPart(rest, spelling.num_tokens, finish, taken()))
 
-        return self.engine.submit(context, decoding, on_token, on_finish)
+        def on_candidates(candidates: list[Candidate]) -> None:
+            if on_replies:
+                on_replies([self._reply(candidate, decoding, len(context)) for candidate in candidates])
 
-    def stream(self, context: Sequence[int], decoding: Decoding) -> Iterator[ReplyPart]:
+        return self.engine.submit(
+            context, decoding, on_token, on_finish,
+            on_logprob=None if decoding.num_logprobs is None else on_logprob,
+            on_candidates=on_candidates, timeout_s=timeout_s,
+        )  # fmt: skip
+
+    def _reply(self, candidate: Candidate, decoding: Decoding, num_context_tokens: int) -> Reply:
+        tokenizer = self.trained.tokenizer
+        spelling = Spelling(tokenizer, decoding.stop)
+        text = spelling.whole(candidate.ids)
+        finish = Finish.END if candidate.has_ended or spelling.has_stopped else Finish.LENGTH
+        ended = [one for one in candidate.logprobs[len(candidate.ids) :] if one.id == END_ID]
+        kept = [*candidate.logprobs[: spelling.num_tokens], *(() if spelling.has_stopped else ended)]
+        return Reply(
+            self._fallback_reply if spelling.is_empty else text, num_context_tokens, spelling.num_tokens, finish,
+            candidate.score, tuple(spelt(one, tokenizer) for one in kept),
+        )  # fmt: skip
+
+    def stream(
+        self, context: Sequence[int], decoding: Decoding, timeout_s: float | None = None
+    ) -> Iterator[ReplyPart]:  # fmt: skip
         """The reply's parts as they come, for callers that may block. Leaving the loop early cancels the reply."""
+        return self._stream(context, decoding, None, timeout_s)
+
+    def _stream(
+        self, context: Sequence[int], decoding: Decoding, on_replies: Callable[[list[Reply]], object] | None,
+        timeout_s: float | None,
+    ) -> Iterator[ReplyPart]:  # fmt: skip
         parts: queue.SimpleQueue[ReplyPart] = queue.SimpleQueue()
-        cancel = self.submit(context, decoding, parts.put)
+        cancel = self.submit(context, decoding, parts.put, on_replies, timeout_s)
         try:
             while True:
                 part = parts.get()
@@ -112,10 +193,22 @@ class Responder:
         finally:
             cancel()
 
-    def reply(self, context: Sequence[int], decoding: Decoding | None = None) -> Reply:
-        """The whole reply. Raises EngineError when the model failed."""
-        parts = list(self.stream(context, decoding or self.decoding()))
+    def reply(
+        self, context: Sequence[int], decoding: Decoding | None = None, timeout_s: float | None = None
+    ) -> Reply:  # fmt: skip
+        """The whole reply, of several the best. Raises EngineError when the model failed."""
+        return self.replies(context, decoding or self.decoding(), timeout_s)[0]
+
+    def replies(
+        self, context: Sequence[int], decoding: Decoding, timeout_s: float | None = None
+    ) -> list[Reply]:  # fmt: skip
+        """The `num_replies` best replies, or fewer where there are no more that differ. Raises EngineError when the
+        model failed."""
+        found: list[Reply] = []
+        parts = list(self._stream(context, decoding, found.extend, timeout_s))
         finish = parts[-1].finish
         if finish not in (Finish.END, Finish.LENGTH):
             raise EngineError(f"the reply {finish.value if finish else 'did not end'}; the log says why")
-        return Reply("".join(part.text for part in parts), len(context), parts[-1].num_tokens, finish)
+        logprobs = tuple(logprob for part in parts for logprob in part.logprobs)
+        text = "".join(part.text for part in parts)
+        return found or [Reply(text, len(context), parts[-1].num_tokens, finish, None, logprobs)]

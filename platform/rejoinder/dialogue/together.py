@@ -40,8 +40,8 @@ def reply_to_all(
 ) -> Iterator[Reply]:  # fmt: skip
     """The replies in the order of the requests; no more than `at_once` of these are read ahead.
 
-    Give at most the slots and the queue of the responder's engine together: they take turns there, so that no slot
-    stays empty while others write. Raises EngineError when the model failed; leaving early cancels what is pending.
+    Give twice the slots or more, so that no slot stays empty, and at most what the responder's engine lets wait: nobody
+    is then refused. Raises EngineError when the model failed; leaving early cancels what is pending.
     """
     pending: deque[_Pending] = deque()
     try:

@@ -13,17 +13,30 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from itertools import chain
 
 import torch
 
 from rejoinder.batches import pad
-from rejoinder.decoding import Decoding, DecodingRows
+from rejoinder.decoding import (
+    Candidate,
+    Decoding,
+    DecodingRows,
+    Row,
+    TokenLogprob,
+    advance_beams,
+    ends_with,
+    rank,
+)
+from rejoinder.engine.batch import Batch, longest_reply
+from rejoinder.engine.door import problems
+from rejoinder.engine.places import Places
+from rejoinder.engine.request import Finish, Request
+from rejoinder.engine.slots import Slots
+from rejoinder.engine.statistics import Meter, Statistics
 from rejoinder.errors import EngineError
-from rejoinder.models import Seq2Seq, State, select_rows
-from rejoinder.text import END_ID, PAD_ID, START_ID
+from rejoinder.models import Seq2Seq
+from rejoinder.text import END_ID, OTHER_ID, PAD_ID
 
 log = logging.getLogger(__name__)
 
@@ -32,60 +45,34 @@ class EngineFull(EngineError):
     """All slots are taken and the queue is at its limit; try again later."""
 
 
-class Finish(Enum):
-    """Why a reply ended."""
-
-    END = "end"
-    """The model said it all."""
-    LENGTH = "length"
-    """It reached the request's max_reply_tokens."""
-    CANCELLED = "cancelled"
-    """Nobody waits for it any more."""
-    FAILED = "failed"
-    """The model could not compute it; the log says why."""
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """What the engine is doing now."""
-
-    num_running: int
-    num_waiting: int
-    num_tokens: int
-    """Tokens said since the start."""
-    seconds_since_step: float
-    """Since the thread last came round: large means stuck."""
-
-
-@dataclass(eq=False)
-class _Request:
-    context_ids: Sequence[int]
-    decoding: Decoding
-    on_token: Callable[[int], None]
-    on_finish: Callable[[Finish], None]
-    cancelled: bool = False
-    slot: int = -1
-    last_id: int = START_ID
-    num_said: int = 0
-
-
 class Engine:
     """Owns a model and writes replies with it. `start` before the first request, `stop` at the end."""
 
-    def __init__(self, model: Seq2Seq, num_slots: int, max_queued: int) -> None:
-        """At most `num_slots` replies are written at a time, and `max_queued` requests wait."""
+    def __init__(
+        self, model: Seq2Seq, num_slots: int, max_queued: int, *,
+        max_running_tokens: int | None = None, admission_tokens: int = 2048,
+    ) -> None:  # fmt: skip
+        """At most `num_slots` replies are written at a time, and `max_queued` requests wait.
+
+        `max_running_tokens` limits the contexts of those that are written, all together. `admission_tokens` limits what
+        is encoded between two steps, padding included, so that running replies do not stand still; where nothing runs,
+        or one context alone is longer, it does not.
+        """
         self.model = model.eval()
         self._device = next(model.parameters()).device
-        self._max_queued = max_queued
-        self._free_slots = list(reversed(range(num_slots)))
-        self._decoding = DecodingRows(num_slots, model.num_ids, self._device)
-        self._waiting: deque[_Request] = deque()
-        self._running: list[_Request] = []
-        self._state: State = {}
+        self._max_queued, self._num_slots = max_queued, num_slots
+        self._max_running_tokens: float = max_running_tokens or float("inf")
+        self._admission_tokens = admission_tokens
+        self._slots = Slots(num_slots, model.max_context_tokens)
+        self._waiting: deque[Request] = deque()
+        self._running: dict[Request, None] = {}
+        self._places = Places()
+        self._num_used = self._num_running_tokens = 0
+        self._batch: Batch | None = None
         self._wake = threading.Condition()
-        self._stopping = False
-        self._num_tokens = 0
-        self._stepped_at = time.monotonic()
+        self._stopping = self._somebody_left = False
+        self._soonest_deadline = float("inf")
+        self._turned_at, self._meter = time.monotonic(), Meter(num_slots)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> Engine:
@@ -101,120 +88,284 @@ class Engine:
         if self._thread.is_alive():
             self._thread.join()
         for request in [*self._running, *self._waiting]:
-            _tell(request, request.on_finish, Finish.CANCELLED)
-        self._running.clear()
+            self._end(request, Finish.CANCELLED)
         self._waiting.clear()
+
+    def warm_up(self) -> float:
+        """Runs the model on batches of all sizes with short and long contexts, so that no request is the first of its
+        shape; before `start`. Returns the seconds it took."""
+        assert not self._thread.is_alive(), "the engine has started"
+        begun_at = time.monotonic()
+        model, sizes = self.model, {self._num_slots, *(2**power for power in range(self._num_slots.bit_length()))}
+        with torch.inference_mode():
+            for size in sorted(size for size in sizes if size <= self._num_slots):
+                for length in {1, model.max_context_tokens}:
+                    ids_BS = torch.full((size, length), OTHER_ID, device=self._device)
+                    self._slots.put(model.start(ids_BS, ids_BS == PAD_ID), range(size), range(size))
+                    decoding = DecodingRows([Row(_GREEDY) for _ in range(size)], self._device)
+                    for num_reply_tokens in (1, 2, model.max_reply_tokens):
+                        view = self._slots.view(size, length, num_reply_tokens)
+                        logits_BV, after = model.step(ids_BS[:, 0], view)
+                        self._slots.keep(view, after)
+                        decoding.choose(decoding.ruled(logits_BV))
+        return time.monotonic() - begun_at
 
     def submit(
         self, context_ids: Sequence[int], decoding: Decoding,
-        on_token: Callable[[int], None], on_finish: Callable[[Finish], None],
+        on_token: Callable[[int], object], on_finish: Callable[[Finish], object], *,
+        on_logprob: Callable[[TokenLogprob], object] | None = None,
+        on_candidates: Callable[[list[Candidate]], object] | None = None,
+        timeout_s: float | None = None,
     ) -> Callable[[], None]:  # fmt: skip
         """Asks for a reply; the end token is not among the tokens given. Returns what cancels it.
 
-        Raises EngineError for a context that is empty or too long, EngineFull when too many wait.
+        An `on_token` that returns True ends the reply there. Where `decoding` asks for log-probabilities, `on_logprob`
+        is told each token's before the token. Of several candidates nothing is told before all are done: then
+        `on_candidates` gets the `num_replies` best ones, and `on_token` the tokens of the best.
+
+        Raises EngineError with all that the model or the engine cannot do, EngineFull when too many wait.
         """
-        longest, longest_reply = self.model.max_context_tokens, self.model.max_reply_tokens
-        if not 0 < len(context_ids) <= longest:
-            raise EngineError(f"a context of {len(context_ids)} tokens; this model reads 1 to {longest}")
-        if not 0 < decoding.max_reply_tokens <= longest_reply:
-            raise EngineError(f"max_reply_tokens = {decoding.max_reply_tokens}; this model writes 1 to {longest_reply}")
-        request = _Request(context_ids, decoding, on_token, on_finish)
+        found = list(problems(self.model, self._num_slots, self._max_running_tokens, context_ids, decoding))
+        if found:
+            raise EngineError("\n".join(found))
+        now = time.monotonic()
+        deadline = float("inf") if timeout_s is None else now + timeout_s
+        request = Request(
+            context_ids, decoding, on_token, on_finish, on_logprob, on_candidates, asked_at=now, deadline=deadline
+        )
         with self._wake:
             if self._stopping:
                 raise EngineError("the engine has stopped; ask another replica")
-            self._drop_cancelled()
-            if len(self._waiting) >= self._max_queued + len(self._free_slots):
-                raise EngineFull(f"{len(self._waiting)} requests wait already; try again in a moment")
+            self._drop_gone(now)
+            num_staying = self._num_staying(request)
+            if num_staying > self._max_queued:
+                raise EngineFull(f"{num_staying - 1} requests wait already; try again in a moment")
             self._waiting.append(request)
+            self._soonest_deadline = min(self._soonest_deadline, deadline)
             self._wake.notify()
-        return lambda: setattr(request, "cancelled", True)
+
+        def cancel() -> None:
+            request.leaves = request.leaves or Finish.CANCELLED
+            self._somebody_left = True
+
+        return cancel
 
     def statistics(self) -> Statistics:
         """A look from any thread; a number may be a step old."""
         idle = not self._running and not self._waiting
-        waited_s = 0.0 if idle else time.monotonic() - self._stepped_at
-        return Statistics(len(self._running), len(self._waiting), self._num_tokens, waited_s)
+        waited_s = 0.0 if idle else time.monotonic() - self._turned_at
+        return self._meter.statistics(self._num_used, len(self._waiting), waited_s)
+
+    @property
+    def bytes_per_slot(self) -> int:
+        """Memory of what the model keeps for one row; 0 before the first request."""
+        return self._slots.bytes_per_slot
+
+    def _num_staying(self, request: Request) -> int:
+        """Requests that would not be admitted at the next step, this one among them."""
+        num_free, num_staying = self._num_slots - self._num_used, len(self._waiting) + 1
+        for waiting in chain(self._waiting, [request]):
+            num_free -= waiting.decoding.num_rows
+            if num_free < 0:
+                break
+            num_staying -= 1
+        return num_staying
 
     def _run(self) -> None:
         while True:
             with self._wake:
                 while not (self._stopping or self._waiting or self._running):
+                    self._meter.is_idle()
                     self._wake.wait()
                 if self._stopping:
                     return
-                admitted = self._take_waiting()
-            self._stepped_at = time.monotonic()
+                self._turned_at = now = time.monotonic()
+                if self._somebody_left or now >= self._soonest_deadline:
+                    self._let_go(now)
+                admitted = self._take_waiting(now)
             try:
                 with torch.inference_mode():
-                    self._admit(admitted)
-                    self._step()
+                    if admitted:
+                        self._admit(admitted)
+                    self._close_gaps()
+                    if self._places.rows:
+                        self._step(sum(len(request.rows) for request in admitted))
             except Exception:
                 log.exception("a step of the engine failed; its %d requests end", len(self._running))
-                self._leave(dict.fromkeys(self._running, Finish.FAILED))
+                self._end_all(list(self._running), Finish.FAILED)
+            self._meter.busy_s += time.monotonic() - now
 
-    def _drop_cancelled(self) -> None:
+    def _let_go(self, now: float) -> None:
+        """Ends who was cancelled or whose time is over."""
+        self._somebody_left = False
+        self._drop_gone(now)
+        for request in self._running:
+            if request.leaves is None and now >= request.deadline:
+                request.leaves = Finish.TIMED_OUT
+        for request in [request for request in self._running if request.leaves]:
+            self._end(request, request.leaves or Finish.CANCELLED)
+        self._soonest_deadline = min(
+            (request.deadline for request in chain(self._running, self._waiting)), default=float("inf")
+        )
+
+    def _drop_gone(self, now: float) -> None:
         """Whoever went away while waiting must not keep others out."""
-        gone = [request for request in self._waiting if request.cancelled]
-        self._waiting = deque(request for request in self._waiting if not request.cancelled)
-        for request in gone:
-            _tell(request, request.on_finish, Finish.CANCELLED)
+        for request in self._waiting:
+            if request.leaves is None and now >= request.deadline:
+                request.leaves = Finish.TIMED_OUT
+        gone = [request for request in self._waiting if request.leaves]
+        if gone:
+            self._waiting = deque(request for request in self._waiting if not request.leaves)
+            for request in gone:
+                self._end(request, request.leaves or Finish.CANCELLED)
 
-    def _take_waiting(self) -> list[_Request]:
-        self._drop_cancelled()
-        taken = []
-        while self._waiting and self._free_slots:
-            request = self._waiting.popleft()
-            request.slot = self._free_slots.pop()
+    def _take_waiting(self, now: float) -> list[Request]:
+        """Who comes first is admitted first: one that needs many rows is not overtaken."""
+        taken: list[Request] = []
+        longest = 0
+        while self._waiting:
+            request = self._waiting[0]
+            num_rows, num_tokens = request.decoding.num_rows, len(request.context_ids)
+            longest = max(longest, num_tokens)
+            if self._num_used + num_rows > self._num_slots:
+                break
+            if self._num_running_tokens + num_tokens * num_rows > self._max_running_tokens:
+                break
+            if taken and len(self._running) > len(taken) and longest * (len(taken) + 1) > self._admission_tokens:
+                break
+            self._waiting.popleft()
+            request.begin()
+            self._running[request] = None
+            self._num_used += num_rows
+            self._num_running_tokens += num_tokens * num_rows
+            self._meter.queue_wait_s.add(now - request.asked_at)
             taken.append(request)
         return taken
 
-    def _admit(self, requests: list[_Request]) -> None:
-        if not requests:
-            return
-        self._running += requests
-        for request in requests:
-            self._decoding.put(request.slot, request.decoding, request.context_ids)
-        context_ids_BS = pad([request.context_ids for request in requests]).to(self._device)
-        new = self.model.start(context_ids_BS, context_ids_BS == PAD_ID)
-        self._state = {name: torch.cat([self._state[name], new[name]]) for name in new} if self._state else new
+    def _admit(self, requests: list[Request]) -> None:
+        """Encodes contexts together and writes them into the slots, first where somebody has left."""
+        self._batch = None
+        rows = [(number, row) for number, request in enumerate(requests) for row in request.rows]
+        places = [self._places.take(row, requests[number]) for number, row in rows]
+        try:
+            context_ids_BS = pad([request.context_ids for request in requests]).to(self._device)
+            self._slots.put(
+                self.model.start(context_ids_BS, context_ids_BS == PAD_ID), [number for number, _ in rows], places
+            )
+        except Exception:
+            log.exception("the contexts of %d requests cannot be encoded", len(requests))
+            self._end_all(requests, Finish.FAILED)
 
-    def _step(self) -> None:
-        """One token for every running request."""
-        self._leave({request: Finish.CANCELLED for request in self._running if request.cancelled})
-        if not self._running:
+    def _close_gaps(self) -> None:
+        """The last rows take the places of those that have left and whom nobody has followed."""
+        places = self._places
+        if None not in places.rows:
             return
-        ids_B = torch.tensor([request.last_id for request in self._running], device=self._device)
-        slots_B = torch.tensor([request.slot for request in self._running], device=self._device)
-        logits_BV, self._state = self.model.step(ids_B, self._state)
-        finished: dict[_Request, Finish] = {}
-        for request, id in zip(self._running, self._decoding.choose(logits_BV, slots_B).tolist(), strict=True):
+        self._batch, before = None, len(places.rows)
+        if copies := places.close_gaps():
+            rows = [row for row in places.rows if row is not None]
+            view = self._slots.view(before, max(len(row.context_ids) for row in rows), longest_reply(rows))
+            self._slots.copy(copies, view)
+
+    def _step(self, num_new: int) -> None:
+        """One token for every row."""
+        batch = self._batch = self._batch or Batch(self._places.rows, self._places.requests, self._device)
+        rows = batch.rows
+        ids_B = torch.tensor([row.last_id for row in rows], device=self._device)
+        view = self._slots.view(len(rows), batch.num_context_tokens, batch.num_reply_tokens)
+        logits_BV, after = self.model.step(ids_B, view)
+        self._slots.keep(view, after)
+        logprobs_NV = batch.model_logprobs(logits_BV)
+        logits_BV = batch.decoding.ruled(logits_BV)
+        batch.num_reply_tokens += 1
+        if batch.searching:
+            copies = advance_beams([request.search for request in batch.searching if request.search], logits_BV)
+            self._slots.copy(copies, view, same_context=True)
+        if len(batch.saying) > 0:
+            ids = batch.decoding.choose(logits_BV)
+            if logprobs_NV is not None:
+                batch.tell_logprobs(logprobs_NV, ids)
+            self._say(batch, ids)
+        for request in batch.searching:
+            if request.search and request.search.is_done:
+                request.found = request.search.candidates
+                self._conclude(request)
+        self._meter.stepped(len(rows), num_new)
+
+    def _say(self, batch: Batch, ids: list[int]) -> None:
+        """Gives each row its token."""
+        now = time.monotonic()
+        for row, request, is_streamed in batch.saying:
+            id = ids[row.place]
             if id == END_ID:
-                finished[request] = Finish.END
+                self._complete(request, row, Finish.END)
                 continue
-            request.last_id, request.num_said = id, request.num_said + 1
-            self._num_tokens += 1
-            _tell(request, request.on_token, id)
-            if request.num_said == request.decoding.max_reply_tokens:
-                finished[request] = Finish.LENGTH
-        self._leave(finished)
+            said_ids, decoding, is_enough = row.said_ids, row.decoding, False
+            said_ids.append(id)
+            if is_streamed:
+                self._meter.num_tokens += 1
+                if not request.has_said:
+                    request.has_said = True
+                    self._meter.first_token_s.add(now - request.asked_at)
+                is_enough = request.tell(request.on_token, id) is True
+                if request.leaves:
+                    self._somebody_left = True
+                    continue
+            if is_enough or (decoding.stop_ids and any(ends_with(said_ids, run) for run in decoding.stop_ids)):
+                self._complete(request, row, Finish.END)
+            elif len(said_ids) == decoding.max_reply_tokens:
+                self._complete(request, row, Finish.LENGTH)
 
-    def _leave(self, finished: dict[_Request, Finish]) -> None:
-        """Takes requests out of the batch and tells whoever waits for them."""
-        if not finished:
+    def _complete(self, request: Request, row: Row, reason: Finish) -> None:
+        """A row has said all it will."""
+        if not row.decoding.chooses:
+            self._end(request, reason)
             return
-        kept = [row for row, request in enumerate(self._running) if request not in finished]
-        self._running = [self._running[row] for row in kept]
-        self._state = select_rows(self._state, torch.tensor(kept, device=self._device)) if kept else {}
-        with self._wake:
-            self._free_slots += [request.slot for request in finished]
-        for request, reason in finished.items():
-            _tell(request, request.on_finish, reason)
+        self._free(row, request)
+        unknown = -float("inf")
+        request.found.append(Candidate(tuple(row.said_ids), reason is Finish.END, unknown, unknown))
+        if not request.rows:
+            self._conclude(request)
+
+    def _conclude(self, request: Request) -> None:
+        """All candidates are there: the best are given."""
+        try:
+            found = rank(self.model, request.context_ids, request.found, request.decoding)
+        except Exception:
+            log.exception("the candidates of a reply cannot be compared")
+            self._end(request, Finish.FAILED)
+            return
+        best = found[0]
+        self._meter.first_token_s.add(time.monotonic() - request.asked_at)
+        self._meter.num_tokens += len(best.ids)
+        if request.on_candidates:
+            request.tell(request.on_candidates, found[: request.decoding.num_replies])
+        for logprob in best.logprobs if request.on_logprob else ():
+            request.tell(request.on_logprob, logprob)  # type: ignore[arg-type]
+        is_enough = any(request.tell(request.on_token, id) is True for id in best.ids)
+        reason = Finish.END if best.has_ended or is_enough else Finish.LENGTH
+        self._end(request, request.leaves or reason)
+
+    def _free(self, row: Row, request: Request) -> None:
+        if row.place >= 0:
+            self._places.leave(row)
+            self._batch = None
+        request.rows.remove(row)
+        self._num_used -= 1
+        self._num_running_tokens -= len(request.context_ids)
+
+    def _end(self, request: Request, reason: Finish) -> None:
+        """Takes a request out, wherever it is, and tells whoever waits for it."""
+        for row in list(request.rows):
+            self._free(row, request)
+        self._running.pop(request, None)
+        with self._wake:  # whoever asks may end those that went away while they waited
+            self._meter.finishes[reason.value] += 1
+        request.tell(request.on_finish, reason)
+
+    def _end_all(self, requests: Sequence[Request], reason: Finish) -> None:
+        for request in requests:
+            self._end(request, reason)
 
 
-def _tell(request: _Request, callback: Callable[[Any], None], news: object) -> None:
-    """A listener that fails, such as one whose event loop was closed, ends its own request and no other."""
-    try:
-        callback(news)
-    except Exception as error:
-        log.warning("nobody listens to a reply any more: %r", error)
-        request.cancelled = True
+_GREEDY = Decoding(0.0, 0, 1.0, 1.0, 0, 1)

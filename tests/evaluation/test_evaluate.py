@@ -1,17 +1,25 @@
-"""Evaluation by Ray tasks: the same figures as in one process, and samples that are the same every time."""
+"""Evaluation by Ray tasks: the figures of one process, with intervals, slices and samples, the same each time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import sacrebleu
 
 from rejoinder import checkpoints
-from rejoinder.errors import CheckpointError
-from rejoinder.evaluation import evaluate, measure_loss
+from rejoinder.errors import CheckpointError, EvaluationError, RecipeError
+from rejoinder.evaluation import FIGURES, Evaluation, PerExchange, compare, evaluate, measure_loss
+from rejoinder.evaluation.answers import answers
 from rejoinder.recipe import Recipe
 from rejoinder.shards import ShardSet
+
+QUICK = [
+    "evaluation.max_replies=40", "evaluation.num_resamples=100", "evaluation.num_timed_replies=4",
+    "evaluation.behaviour=[]", "evaluation.num_self_chats=0", "evaluation.num_attention_maps=0",
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -21,14 +29,46 @@ def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_tasks_measure_what_one_process_measures(recipe: Recipe, checkpoint: Path, prepared_set: Path) -> None:
-    evaluation = evaluate(recipe, checkpoint, prepared_set, "test")
-    test_set = ShardSet(prepared_set, "test")
-    alone = measure_loss(checkpoints.load(checkpoint).model, test_set, 500)
+def test_tasks_measure_what_one_process_measures(
+    make_recipe: Callable[..., Recipe], make_checkpoint: Callable[..., Path], prepared_set: Path, tmp_path: Path
+) -> None:
+    recipe = make_recipe(*QUICK)
+    checkpoint = make_checkpoint(0, recipe)
+    evaluation, per_exchange = evaluate(recipe, checkpoint, prepared_set, "test")
+    trained, test_set = checkpoints.load(checkpoint), ShardSet(prepared_set, "test")
+
+    alone = measure_loss(trained.model, test_set, 500).metrics("test")
     assert evaluation.num_exchanges == len(test_set)
-    assert evaluation.metrics == pytest.approx(alone.metrics("test"), rel=1e-6)
+    assert {name: evaluation.metrics[name] for name in alone} == pytest.approx(alone, rel=1e-6)
+
+    replied = per_exchange.replied_M.tolist()
+    assert evaluation.num_replies == len(replied) == 40
+    replies = answers(recipe, trained, test_set, replied)
+    people = [test_set.tokenizer().to_text(ids.tolist()) for ids in test_set.rows(np.array(replied)).reply_ids]
+    assert evaluation.metrics["test_bleu"] == pytest.approx(sacrebleu.corpus_bleu(replies, [people]).score)
+    assert evaluation.metrics["test_chrf"] == pytest.approx(sacrebleu.corpus_chrf(replies, [people]).score)
+    assert sum(evaluation.lengths["model"]) == sum(evaluation.lengths["human"]) == 40
     assert len(evaluation.samples) == 5
-    assert evaluation == evaluate(recipe, checkpoint, prepared_set, "test")
+    assert {sample.model_reply for sample in evaluation.samples} <= set(replies)
+
+    assert set(evaluation.figures) == {name for name in FIGURES if not name.startswith("embedding")}
+    assert set(evaluation.human) == {name for name, figure in FIGURES.items() if figure.is_alone}
+    for name, of in evaluation.figures.items():
+        assert FIGURES[name].low <= of.low <= of.value <= of.high <= FIGURES[name].high, name
+    assert set(evaluation.speed) <= {name.removeprefix("test_") for name in evaluation.metrics}
+    assert evaluation.speed["tokens_per_s_batched"].value > 0
+
+    for kind in {of.kind for of in evaluation.slices}:
+        slices = [of for of in evaluation.slices if of.kind == kind]
+        assert sum(of.num_exchanges for of in slices) == len(test_set)
+        assert sum(of.num_replies for of in slices) == 40
+    key = "of this"
+    text = evaluation.to_json(key)
+    assert Evaluation.from_json(text, key).to_json(key) == text  # type: ignore[union-attr]
+    assert Evaluation.from_json(text, "of another") is None
+
+    per_exchange.save(tmp_path / "kept.npz")
+    assert compare(PerExchange.load(tmp_path / "kept.npz"), per_exchange, "bleu", num_resamples=100) == (0, 0, 0, 1)
 
 
 def test_a_damaged_checkpoint_is_refused_before_any_task_starts(
@@ -37,3 +77,33 @@ def test_a_damaged_checkpoint_is_refused_before_any_task_starts(
     (checkpoint / checkpoints.WEIGHTS).write_bytes(b"nothing")
     with pytest.raises(CheckpointError, match=r"weights\.safetensors: damaged"):
         evaluate(recipe, checkpoint, prepared_set, "test")
+
+
+def test_all_that_is_in_the_way_is_said_at_once(
+    make_recipe: Callable[..., Recipe], checkpoint: Path, prepared_set: Path, write_set: Callable[..., Path],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    recipe = make_recipe(f"evaluation.metrics=[bleu, bleu, {{name: embedding, directory: {tmp_path}/none}}]")
+    empty = write_set(tmp_path / "set", {"train": [], "valid": [], "test": []})
+    with pytest.raises(EvaluationError) as refused:
+        evaluate(recipe, checkpoint, empty, "test")
+    first, second, third = str(refused.value).splitlines()
+    assert first.startswith("the test split is empty; set data.test_fraction above 0")
+    assert second == "evaluation.metrics: bleu stands there twice; leave one out"
+    assert "has no config.json and no model.safetensors and no tokenizer.json; give the directory" in third
+
+
+def test_a_misspelt_metric_and_too_few_resamples_are_refused_with_the_recipe(
+    make_recipe: Callable[..., Recipe],
+) -> None:
+    with pytest.raises(RecipeError) as refused:
+        make_recipe("evaluation.metrics=[chrff]", "evaluation.num_resamples=10")
+    said = str(refused.value)
+    assert "evaluation.metrics.0: no metric is called 'chrff'; did you mean 'chrf'?" in said
+    assert "evaluation.num_resamples = 10: must be greater than or equal to 100" in said
+
+
+def test_settings_of_a_metric_change_the_key_that_results_are_kept_by(make_recipe: Callable[..., Recipe]) -> None:
+    words = ["evaluation.metrics=[{name: bleu, tokenize: char}]", "evaluation.max_replies=7", "evaluation.num_slots=3"]
+    keys = {make_recipe(*changed).fingerprint("evaluation") for changed in ([], *([word] for word in words))}
+    assert len(keys) == 4

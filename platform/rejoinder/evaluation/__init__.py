@@ -1,7 +1,37 @@
-"""Checkpoint and split in, metrics and sample exchanges out."""
+"""Checkpoint and split in, figures with intervals and samples out; two checkpoints in, their differences out."""
 
-from rejoinder.evaluation.evaluate import Evaluation, Sample, evaluate
+from rejoinder.evaluation.bootstrap import Bootstrap, Estimate, Paired
+from rejoinder.evaluation.evaluate import evaluate, require, sections_of_two
 from rejoinder.evaluation.greedy import greedy_samples
+from rejoinder.evaluation.kept import Compared, Kept, compared, evaluated, name_of
 from rejoinder.evaluation.measure import Measured, measure_loss
+from rejoinder.evaluation.metrics import FIGURES, Figure
+from rejoinder.evaluation.per_exchange import PerExchange, compare, comparisons
+from rejoinder.evaluation.results import FORMAT, Evaluation, Sample, Section, Slice
 
-__all__ = ["Evaluation", "Measured", "Sample", "evaluate", "greedy_samples", "measure_loss"]
+__all__ = [
+    "FIGURES",
+    "FORMAT",
+    "Bootstrap",
+    "Compared",
+    "Estimate",
+    "Evaluation",
+    "Figure",
+    "Kept",
+    "Measured",
+    "Paired",
+    "PerExchange",
+    "Sample",
+    "Section",
+    "Slice",
+    "compare",
+    "compared",
+    "comparisons",
+    "evaluate",
+    "evaluated",
+    "greedy_samples",
+    "measure_loss",
+    "name_of",
+    "require",
+    "sections_of_two",
+]

@@ -104,6 +104,8 @@ class Bootstrap:
     def _figures(self, statistics: Statistics, of: FigureOf, rows_N: Numbers | None) -> tuple[float, Array]:
         if len(statistics) != len(self._clusters_N):
             raise ValueError(f"statistics of {len(statistics)} exchanges, conversations of {len(self._clusters_N)}")
+        if self._num_clusters == 0:
+            return math.nan, np.full(self._num_resamples, math.nan)
         sums = _Sums(statistics, self._clusters_N, self._num_clusters, rows_N)
         with np.errstate(all="ignore"):
             value = float(of(sums.of(np.ones((1, self._num_clusters))))[0])
@@ -120,7 +122,7 @@ class Bootstrap:
         if self._num_clusters < 2 or len(drawn_R) < 2 or not math.isfinite(value):
             return math.nan, math.nan
         low, high = np.quantile(drawn_R, [self._outside, 1 - self._outside]) + (value - drawn_R.mean())
-        return float(low), float(high)
+        return min(float(low), value), max(float(high), value)  # rounding
 
     def _draws(self) -> Iterator[Array]:
         """How often each conversation is in each resample, some resamples at a time; kept where they are few."""

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from rejoinder.batches import load
 from rejoinder.decoding import forbid_control_tokens
-from rejoinder.evaluation.evaluate import Sample, with_turn_breaks
+from rejoinder.evaluation.answers import with_turn_breaks
+from rejoinder.evaluation.results import Sample
 from rejoinder.models import Seq2Seq
 from rejoinder.shards import ShardSet
 from rejoinder.text import END_ID, START_ID, Tokenizer

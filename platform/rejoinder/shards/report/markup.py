@@ -106,3 +106,9 @@ def section(name: str, title: str, *inside: str) -> Html:
 def figure(caption: str, drawing: str) -> Html:
     """A drawing and what it shows."""
     return Html(f"<figure><figcaption>{text(caption)}</figcaption>{drawing}</figure>")
+
+
+def tiles(of: Sequence[tuple[str, str]]) -> Html:
+    """Large values, each with what it is of."""
+    made = "".join(f"<div><b>{text(value)}</b><span>{text(what)}</span></div>" for value, what in of)
+    return Html(f"<div class=tiles>{made}</div>")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from typing import Any
 
 from rejoinder.shards.report.drawing import Branch, flow, histogram, rank_plot
@@ -21,6 +20,7 @@ from rejoinder.shards.report.markup import (
     section,
     table,
     text,
+    tiles,
 )
 from rejoinder.shards.report.style import CSS
 
@@ -43,7 +43,7 @@ def render(figures: Figures) -> str:
     links = "".join(f'<a href="#{name}">{text(title)}</a>' for name, title, _ in parts)
     sections = "".join(section(name, title, *make(figures)) for name, title, make in parts)
     settings = json.dumps(figures["settings"], indent=1, ensure_ascii=False)
-    tiles = _tiles(
+    at_a_glance = tiles(
         [
             (number(train["num_exchanges"]), "exchanges to learn from"),
             (number(train["num_conversations"]), "conversations that they are from"),
@@ -57,7 +57,7 @@ def render(figures: Figures) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Prepared set {text(figures['name'])}</title><style>{CSS}</style></head><body>"
         f"<header><p class=quiet>Prepared set <code>{text(figures['name'])}</code></p><h1>{_headline(figures)}</h1>"
-        f'<nav aria-label="Parts of this page">{links}</nav>{tiles}</header><main>{sections}'
+        f'<nav aria-label="Parts of this page">{links}</nav>{at_a_glance}</header><main>{sections}'
         f"{section('settings', 'Settings', folded('What decides its bytes', f'<pre>{text(settings)}</pre>'))}"
         f"</main><footer>Fingerprint <code>{text(figures['fingerprint'])}</code>. The same figures are in report.json. "
         "All counts are of the whole set, but where a sample is named.</footer></body></html>\n"
@@ -69,11 +69,6 @@ def _headline(figures: Figures) -> Html:
     names = ", ".join(readers[:3]) + (f" and {len(readers) - 3} more" if len(readers) > 3 else "")
     num = figures["splits"]["train"]["num_exchanges"]
     return Html(f"{num:,} replies to learn{f' from <em>{text(names)}</em>' if names else ''}")
-
-
-def _tiles(tiles: Sequence[tuple[str, str]]) -> Html:
-    made = "".join(f"<div><b>{text(value)}</b><span>{text(of)}</span></div>" for value, of in tiles)
-    return Html(f"<div class=tiles>{made}</div>")
 
 
 def _key(kind: str, name: str) -> Html:
@@ -230,7 +225,7 @@ def _replies(figures: Figures) -> list[str]:
     most = max((count for _, count in top["replies"]), default=1)
     rows = [[said(reply), f"{count:,}", percent(count / num), Bar(count / most)] for reply, count in top["replies"]]
     return [
-        _tiles(
+        tiles(
             [
                 (number(top["num_different"]), "different replies"),
                 (percent(top["num_said_once"] / num), "of all are said only once"),
@@ -245,7 +240,7 @@ def _replies(figures: Figures) -> list[str]:
 def _vocabulary(figures: Figures) -> list[str]:
     found = figures["vocabulary"]
     unknown = found["share_of_unknown_tokens"]
-    tiles = [
+    shares = [
         (
             percent(found["num_ids_in_replies"] / max(found["num_ids"], 1)),
             f"of {found['num_ids']:,} ids stand in a reply",
@@ -256,14 +251,14 @@ def _vocabulary(figures: Figures) -> list[str]:
         (percent(found["coverage"]), "of the text has tokens *"),
     ]
     if unknown is not None:
-        tiles.append((percent(unknown), "of the tokens are the unknown one"))
+        shares.append((percent(unknown), "of the tokens are the unknown one"))
     return [
         "<div class=side>",
         figure(
             "How often tokens are said",
             rank_plot([(rank, count, token) for rank, count, token in figures["token_ranks"]]),
         ),
-        f"<div>{_tiles(tiles)}<p class=quiet>* of {found['num_sampled_replies']:,} replies, evenly spaced; all else of "
+        f"<div>{tiles(shares)}<p class=quiet>* of {found['num_sampled_replies']:,} replies, evenly spaced; all else of "
         "every reply to learn from.</p><p class=quiet>The dotted line is Zipf's law, 1/rank; a curve that falls off "
         "early has ids that are hardly ever learnt. ␣ is the blank that a token begins with.</p></div></div>",
     ]

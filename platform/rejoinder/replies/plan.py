@@ -1,4 +1,4 @@
-"""Input files in, pieces of so many rows each out, which are answered one by one; a plan that a second run finds again."""
+"""Input files in, pieces of so many rows each out, each answered by itself; a plan that a second run finds again."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ import pyarrow as pa
 from pyarrow import fs, parquet
 from pydantic import TypeAdapter
 
-from rejoinder.corpora import Source
-from rejoinder.corpora.files import opened, sources
-from rejoinder.corpora.lines import BYTE_ORDER_MARK, MAX_LINE_BYTES
-from rejoinder.corpora.tables import format_of
+from rejoinder.corpora import BYTE_ORDER_MARK, MAX_LINE_BYTES, Source, format_of, opened, sources
 from rejoinder.errors import CorpusError, StorageError
 from rejoinder.replies.questions import question_of
 from rejoinder.storage import filesystem_of, is_address
@@ -53,7 +50,7 @@ class Plan:
     format: str
     """Of the output."""
     columns: dict[str, str] = field(default_factory=dict)
-    """JSON lines to Parquet: the type of each column."""
+    """JSON lines to Parquet: the kind of each column's values, see `_kind`."""
     pieces: tuple[Piece, ...] = ()
 
     @property
@@ -84,11 +81,11 @@ def make_plan(path: str, format: str | None, column: str | None, rows_per_piece:
     are added, or of whose first rows none can be answered.
     """
     found = sources(path)
-    formats = {_format(source) for source in found}
-    if len(formats) > 1:
-        raise CorpusError(f"{path}: files of {' and '.join(sorted(formats))}; answer them one format at a time")
-    cutter = _Cutter(rows_per_piece, column, wants_types=(format or formats.copy().pop()) == "parquet")
-    (of_input,) = formats
+    of_input = _format(found[0])
+    for source in found:
+        if _format(source) != of_input:
+            raise CorpusError(f"{path}: files of {of_input} and {_format(source)}; answer one format at a time")
+    cutter = _Cutter(rows_per_piece, column, wants_types=(format or of_input) == "parquet")
     for source in found:
         (cutter.cut_lines if of_input == "jsonl" else cutter.cut_parquet)(source)
     if not cutter.pieces:
@@ -129,7 +126,7 @@ class _Cutter:
         self._schema: pa.Schema | None = None
 
     def columns(self) -> dict[str, str]:
-        return {name: _ARROW.get(kind, "string") for name, kind in self._kinds.items()} if self._wants_types else {}
+        return dict(self._kinds)
 
     def cut_lines(self, source: Source) -> None:
         """A piece begins at a line that is not blank."""
@@ -180,7 +177,9 @@ class _Cutter:
         _refuse_taken(place, row)
         for name, value in row.items() if self._wants_types else ():
             kind, before = _kind(value), self._kinds.get(name, "null")
-            self._kinds[name] = kind if before == "null" else before if kind in ("null", before) else _both(kind, before)
+            self._kinds[name] = (
+                kind if before == "null" else before if kind in ("null", before) else _both(kind, before)
+            )
         if self.num_seen < _NUM_LOOKED_AT:
             self._ask(place, row)
 
@@ -238,11 +237,8 @@ def _refuse_taken(place: str, names: Any) -> None:
         raise CorpusError(f"{place}: has a column {taken[0]!r}, which this job adds; rename it in the input")
 
 
-_ARROW = {"null": "string", "bool": "bool", "int": "int64", "float": "double", "text": "string", "json": "string"}
-"""The Arrow type of each kind of JSON value. A column with values of several kinds, or nested ones, is JSON as text."""
-
-
 def _kind(value: Any) -> str:
+    """Of a JSON value: null, bool, int (of 64 bits), float, text, or json for what is nested, of any size or mixed."""
     if isinstance(value, int) and not isinstance(value, bool):
         return "int" if -(2**63) <= value < 2**63 else "json"
     kinds = {type(None): "null", bool: "bool", float: "float", str: "text"}
@@ -250,4 +246,7 @@ def _kind(value: Any) -> str:
 
 
 def _both(one: str, other: str) -> str:
+    """The kind of a column that holds values of both."""
+    if "null" in (one, other) or one == other:
+        return one if other == "null" else other
     return "float" if {one, other} == {"int", "float"} else "json"

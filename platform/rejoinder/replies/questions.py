@@ -1,9 +1,9 @@
 """A row's columns in, what is to be answered out: turns, who replies, and what is asked of the reply.
 
-    {"messages": [{"role": "user", "content": "hi"}]}              as chat APIs have it; ShareGPT's form too
-    {"turns": [{"speaker": "ann", "text": "hi"}]}                  speakers by name
-    {"turns": ["hi", "hello!", "how are you?"]}                    two speakers taking turns
-    {"text": "hi"}                                                 one turn
+{"messages": [{"role": "user", "content": "hi"}]}              as chat APIs have it; ShareGPT's form too
+{"turns": [{"speaker": "ann", "text": "hi"}]}                  speakers by name
+{"turns": ["hi", "hello!", "how are you?"]}                    two speakers taking turns
+{"text": "hi"}                                                 one turn
 """
 
 from __future__ import annotations

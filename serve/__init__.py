@@ -1,8 +1,16 @@
-"""The Ray Serve application: a registered model in, replies over HTTP out."""
+"""The Ray Serve application: a registered model in, replies over HTTP out.
 
-from serve.app import build_application
-from serve.deploy import Deployed, deploy
-from serve.stages import ask_stage, deploy_stage, say_what_next, serve_until_stopped
+What stands here is imported when it is first asked for: Ray and the models take seconds, and jobs/keys.py needs none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from serve.app import build_application
+    from serve.deployment import Deployed, deploy
+    from serve.stages import ask_stage, deploy_stage, say_what_next, serve_until_stopped
 
 __all__ = [
     "Deployed",
@@ -13,3 +21,11 @@ __all__ = [
     "say_what_next",
     "serve_until_stopped",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from serve import app, deployment, stages
+
+    return next(getattr(module, name) for module in (app, deployment, stages) if hasattr(module, name))

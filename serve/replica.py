@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field, replace
 
 import torch
 
 from rejoinder import checkpoints
 from rejoinder.corpora import Turn
 from rejoinder.decoding import Decoding
-from rejoinder.dialogue import ReplyPart, Responder
-from rejoinder.engine import Finish
+from rejoinder.dialogue import Reply, ReplyPart, Responder
+from rejoinder.engine import EngineFull, Finish
 from rejoinder.errors import ServingError
+from rejoinder.models import prepared_for_inference
 from rejoinder.recipe import Recipe
 from rejoinder.registry import Registry, Version
 
 STUCK_S = 30
 CANARY = "Hello!"
+CANARY_EVERY_S = 10.0
+CANARY_TIMEOUT_S = 10.0
+
+
+class TooSlow(ServingError):
+    """A reply was not there in time."""
 
 
 def load_replica(recipe: Recipe) -> ChatReplica:
@@ -32,7 +41,9 @@ def load_replica(recipe: Recipe) -> ChatReplica:
     version = registry.find(serving.alias)
     device = "cuda" if serving.gpus_per_replica else "cpu"
     trained = checkpoints.load(registry.download(version), device)
+    trained = replace(trained, model=prepared_for_inference(trained.model, serving.precision))
     responder = Responder(trained, serving.num_slots, serving.max_queued_requests, serving.fallback_reply)
+    responder.engine.warm_up()
     responder.engine.start()
     responder.reply(responder.context([Turn("user", CANARY)], "assistant"))
     return ChatReplica(responder, version, serving.request_timeout_s)
@@ -45,39 +56,71 @@ class ChatReplica:
     responder: Responder
     version: Version
     request_timeout_s: float
+    _answered_at: float = field(default_factory=time.monotonic)
+    """When the engine last answered the canary prompt; loading asks it first."""
 
     @property
     def model_names(self) -> list[str]:
         """What a request may ask for: the registered model's name, or one version of it."""
         return [self.version.model, f"{self.version.model}@{self.version.number}"]
 
-    async def stream(self, context: list[int], decoding: Decoding) -> AsyncGenerator[ReplyPart]:
-        """The reply's parts as they come. Leaving early cancels the reply and frees its slot.
+    async def stream(
+        self, context: list[int], decoding: Decoding, timeout_s: float | None = None,
+        on_replies: Callable[[list[Reply]], object] | None = None,
+    ) -> AsyncGenerator[ReplyPart]:  # fmt: skip
+        """The reply's parts as they come. Leaving early cancels the reply and frees its slot. Where several were asked
+        for, `on_replies` gets them all before the last part.
 
-        Raises EngineError for what cannot be answered, EngineFull when too many wait, ServingError after the timeout.
+        Raises EngineError for what cannot be answered, EngineFull when too many wait, ServingError after the timeout,
+        which is `request_timeout_s` unless a shorter one is given.
         """
         loop, parts = asyncio.get_running_loop(), asyncio.Queue[ReplyPart]()
+        limit_s = self.request_timeout_s if timeout_s is None else min(timeout_s, self.request_timeout_s)
 
         def on_part(part: ReplyPart) -> None:
             loop.call_soon_threadsafe(parts.put_nowait, part)
 
-        cancel = self.responder.submit(context, decoding, on_part)
-        deadline = loop.time() + self.request_timeout_s
+        cancel = self.responder.submit(context, decoding, on_part, on_replies, limit_s)
+        deadline = loop.time() + limit_s
         try:
             while True:
                 part = await asyncio.wait_for(parts.get(), deadline - loop.time())
+                if part.finish is Finish.TIMED_OUT:
+                    raise TimeoutError
                 if part.finish in (Finish.FAILED, Finish.CANCELLED):
                     raise ServingError(f"the reply {part.finish.value}; try again")
                 yield part
                 if part.finish is not None:
                     return
         except TimeoutError:
-            raise ServingError(f"no reply within {self.request_timeout_s:g} s; try again later") from None
+            shown_s = math.ceil(10 * limit_s) / 10
+            raise TooSlow(f"no reply within {shown_s:g} s; try again later, or give it more time") from None
         finally:
             cancel()
 
     def check(self) -> None:
-        """Raises ServingError when the engine is stuck."""
+        """Raises ServingError when the engine is stuck. However full it is, it is not stuck while it moves."""
         stuck_s = self.responder.engine.statistics().seconds_since_step
         if stuck_s > STUCK_S:
             raise ServingError(f"the engine has not moved for {stuck_s:.0f} s")
+
+    async def check_answers(self) -> None:
+        """Raises ServingError when the engine is stuck, or does not answer a canary prompt; asks at most every 10 s."""
+        self.check()
+        if time.monotonic() - self._answered_at < CANARY_EVERY_S:
+            return
+        context = self.responder.context([Turn("user", CANARY)], "assistant")
+        decoding = self.responder.decoding(
+            max_reply_tokens=max(1, self.responder.trained.recipe.decoding.min_reply_tokens)
+        )
+        said = self.responder.engine.statistics().num_tokens
+        try:
+            async for _ in self.stream(context, decoding, CANARY_TIMEOUT_S):
+                pass
+        except (EngineFull, ServingError):
+            # So many ask that the canary finds no room: the tokens that they get are as good a sign.
+            if self.responder.engine.statistics().num_tokens == said:
+                await asyncio.sleep(1)
+            if self.responder.engine.statistics().num_tokens == said:
+                raise
+        self._answered_at = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import urllib.error
 import urllib.request
@@ -11,8 +12,9 @@ from rejoinder import cluster, console
 from rejoinder.errors import ServingError
 from rejoinder.recipe import Recipe
 from rejoinder.registry import Registry
-from serve.deploy import Deployed, deploy
+from serve.deployment import Deployed, deploy
 
+KEY_VARIABLE = "REJOINDER_API_KEY"
 QUESTION = "Hello! How are you today?"
 
 
@@ -60,9 +62,13 @@ def say_what_next(recipe: Recipe, recipe_word: str = "") -> None:
 
 
 def ask(url: str, model: str, question: str, timeout_s: float = 60) -> str:
-    """The reply to one message. Raises ServingError with the server's own words."""
+    """The reply to one message, with the environment's REJOINDER_API_KEY. Raises ServingError with the server's own
+    words."""
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": question}]}).encode()
-    request = urllib.request.Request(url, body, {"content-type": "application/json"})
+    headers = {"content-type": "application/json"}
+    if key := os.environ.get(KEY_VARIABLE):
+        headers["authorization"] = f"Bearer {key}"
+    request = urllib.request.Request(url, body, headers)
     try:
         with urllib.request.urlopen(request, timeout=timeout_s) as answer:
             return str(json.load(answer)["choices"][0]["message"]["content"])
@@ -75,7 +81,8 @@ def ask(url: str, model: str, question: str, timeout_s: float = 60) -> str:
 def curl_line(recipe: Recipe) -> str:
     """A request to paste into a shell."""
     body = json.dumps({"model": recipe.registry.model, "messages": [{"role": "user", "content": QUESTION}]})
+    key = f'-H "authorization: Bearer ${KEY_VARIABLE}" ' if recipe.serving.needs_keys else ""
     return (
         f"curl http://{recipe.serving.host}:{recipe.serving.port}/v1/chat/completions "
-        f"-H 'content-type: application/json' -d '{body}'"
+        f"{key}-H 'content-type: application/json' -d '{body}'"
     )

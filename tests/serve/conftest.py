@@ -1,63 +1,75 @@
-"""A replica with a small untrained model, and the API over it on a real port."""
+"""A service with a small untrained model and a database of its own, and the API over it on a real port."""
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import uvicorn
-from fastapi import FastAPI
+from starlette.testclient import TestClient
 
 from rejoinder import checkpoints
 from rejoinder.dialogue import Responder
 from rejoinder.recipe import Recipe
 from rejoinder.registry import Version
 from serve.api import create_api
+from serve.metrics import Metrics
 from serve.replica import ChatReplica
+from serve.service import Service
+from serve.store import Database, url_of
+from tests.serve.helpers import client_of, serve_on_free_port
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An SQLite file with today's tables and nothing in them, made once."""
+    file = tmp_path_factory.mktemp("migrated") / "serving.db"
+    with Database(f"sqlite:///{file}") as database:
+        database.migrate()
+    return file.read_bytes()
 
 
 @pytest.fixture
-def make_replica(
-    make_checkpoint: Callable[..., Path], make_recipe: Callable[..., Recipe]
-) -> Iterator[Callable[..., ChatReplica]]:
-    """A replica with these settings changed; its engine is stopped at the end."""
-    made: list[ChatReplica] = []
+def make_service(
+    make_checkpoint: Callable[..., Path], make_recipe: Callable[..., Recipe], migrated: bytes
+) -> Iterator[Callable[..., Service]]:
+    """`make_service("serving.num_slots=1")`: a service with these settings changed; all of a test share a database."""
+    made: list[Service] = []
 
-    def make(*words: str, request_timeout_s: float = 30) -> ChatReplica:
+    def make(*words: str) -> Service:
         recipe = make_recipe(*words)
         serving, checkpoint = recipe.serving, make_checkpoint(0, recipe)
-        responder = Responder(checkpoints.load(checkpoint), serving.num_slots, serving.max_queued_requests)
+        responder = Responder(
+            checkpoints.load(checkpoint), serving.num_slots, serving.max_queued_requests, serving.fallback_reply
+        )
         responder.engine.start()
-        made.append(ChatReplica(responder, Version("chat", 3, "run", {}), request_timeout_s))
+        url = url_of(recipe)
+        if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+            Path(url.database).write_bytes(migrated)
+        replica = ChatReplica(responder, Version("chat", 3, "run", {}), serving.request_timeout_s)
+        metrics = Metrics()
+        metrics.watch(responder.engine.statistics, lambda: str(replica.version))
+        made.append(Service(replica, Database(url), serving, metrics))
         return made[-1]
 
     yield make
-    for replica in made:
-        replica.responder.engine.stop()
+    for service in made:
+        service.close()
 
 
 @pytest.fixture
-def replica(make_replica: Callable[..., ChatReplica]) -> ChatReplica:
-    """A replica with the small recipe's settings."""
-    return make_replica()
+def service(make_service: Callable[..., Service]) -> Service:
+    """A service with the small recipe's settings."""
+    return make_service()
 
 
 @pytest.fixture
-def served(replica: ChatReplica) -> Iterator[str]:
+def client(service: Service) -> TestClient:
+    """A client of the service, without a network."""
+    return client_of(service)
+
+
+@pytest.fixture
+def served(service: Service) -> Iterator[str]:
     """The API's address: a real server on a port of its own."""
-    yield from serve_on_free_port(create_api(lambda: replica))
-
-
-def serve_on_free_port(api: FastAPI) -> Iterator[str]:
-    """Runs a server in a thread for as long as the generator is held."""
-    server = uvicorn.Server(uvicorn.Config(api, port=0, log_level="error", ws="none"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    yield from serve_on_free_port(create_api(service))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,23 +12,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from rejoinder.engine import Statistics
-from serve.api import create_api
-from serve.replica import ChatReplica
-
-HELLO = {"model": "chat", "messages": [{"role": "user", "content": "Hello!"}]}
-
-
-@pytest.fixture
-def client(replica: ChatReplica) -> TestClient:
-    """A client of the API, without a network."""
-    return TestClient(create_api(lambda: replica), raise_server_exceptions=False)
-
-
-def events_of(text: str) -> list[dict[str, Any]]:
-    """The JSON of each server-sent event; [DONE] must come last."""
-    lines = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
-    assert lines.pop() == "[DONE]"
-    return [json.loads(line) for line in lines]
+from serve.service import Service
+from tests.serve.helpers import HELLO, assert_becomes_idle, client_of, events_of, slow_down
 
 
 def test_a_reply_has_openais_shape_and_names_the_version(client: TestClient) -> None:
@@ -67,14 +51,14 @@ def test_the_same_seed_gives_the_same_reply_and_another_seed_another(client: Tes
     assert reply(1) != reply(2)
 
 
-def test_each_decoding_field_reaches_the_engine(client: TestClient, replica: ChatReplica) -> None:
+def test_each_decoding_field_reaches_the_engine(client: TestClient, service: Service) -> None:
     asked = {
         "temperature": 1.5, "top_p": 0.8, "top_k": 7, "min_p": 0.1, "typical_p": 0.9, "presence_penalty": -1.5,
         "frequency_penalty": 0.5, "repetition_penalty": 1.1, "no_repeat_ngram_tokens": 3, "seed": 4,
     }  # fmt: skip
     submitted = []
-    submit = replica.responder.engine.submit
-    replica.responder.engine.submit = lambda *args: submitted.append(args[1]) or submit(*args)  # type: ignore
+    submit = service.replica.responder.engine.submit
+    service.replica.responder.engine.submit = lambda *args, **more: submitted.append(args[1]) or submit(*args, **more)  # type: ignore
     assert client.post("/v1/chat/completions", json=HELLO | asked).status_code == 200
     (decoding,) = submitted
     assert {name: getattr(decoding, name) for name in asked} == asked
@@ -86,17 +70,17 @@ def test_max_tokens_above_what_the_model_writes_is_kept_as_a_limit(client: TestC
     assert answer.json()["usage"]["completion_tokens"] <= 20
 
 
-def test_what_the_model_was_trained_to_be_asked_for_can_be_asked_for(make_replica: Callable[..., ChatReplica]) -> None:
-    replica = make_replica("text.control_tokens=[system, emotion, persona]")
-    client, submitted = TestClient(create_api(lambda: replica)), []
-    submit = replica.responder.engine.submit
-    replica.responder.engine.submit = lambda *args: submitted.append(args[0]) or submit(*args)  # type: ignore
+def test_what_the_model_was_trained_to_be_asked_for_can_be_asked_for(make_service: Callable[..., Service]) -> None:
+    service = make_service("text.control_tokens=[system, emotion, persona]")
+    client, submitted = client_of(service), []
+    submit = service.replica.responder.engine.submit
+    service.replica.responder.engine.submit = lambda *args, **more: submitted.append(args[0]) or submit(*args, **more)  # type: ignore
     asked = {
         "messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hi"}],
         "control": {"emotion": "joy", "persona": ["tea", "cats"]},
     }
     assert client.post("/v1/chat/completions", json=HELLO | asked).status_code == 200
-    shown = replica.responder.trained.tokenizer.with_markers(submitted[0])
+    shown = service.replica.responder.trained.tokenizer.with_markers(submitted[0])
     assert shown == "<system> Be kind. <persona> tea <persona> cats <emotion> joy <other> Hi"
 
 
@@ -160,17 +144,17 @@ def test_any_unicode_text_is_answered_and_what_is_none_is_refused(client: TestCl
     assert answer.status_code == status
 
 
-def test_a_stuck_engine_is_not_ready(client: TestClient, replica: ChatReplica, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replica.responder.engine, "statistics", lambda: Statistics(1, 0, 0, 99.0))
+def test_a_stuck_engine_is_not_ready(client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service.replica.responder.engine, "statistics", lambda: Statistics(1, 0, 0, 99.0))
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert "has not moved for 99 s" in answer.json()["error"]["message"]
 
 
-def test_too_many_at_once_are_told_to_come_back(make_replica: Callable[..., ChatReplica]) -> None:
-    replica = make_replica("serving.num_slots=1", "serving.max_queued_requests=1")
-    slow_down(replica, seconds_per_step=0.05)
-    client = TestClient(create_api(lambda: replica))
+def test_too_many_at_once_are_told_to_come_back(make_service: Callable[..., Service]) -> None:
+    service = make_service("serving.num_slots=1", "serving.max_queued_requests=1")
+    slow_down(service, seconds_per_step=0.05)
+    client = client_of(service)
     answers: list[httpx.Response] = []
 
     def ask() -> None:
@@ -188,39 +172,20 @@ def test_too_many_at_once_are_told_to_come_back(make_replica: Callable[..., Chat
     assert refused[0].json()["error"]["type"] == "rate_limit_error"
 
 
-def test_a_reply_that_takes_too_long_ends_with_503_and_frees_its_slot(make_replica: Callable[..., ChatReplica]) -> None:
-    replica = make_replica("serving.num_slots=1", request_timeout_s=0.2)
-    slow_down(replica, seconds_per_step=0.1)
-    client = TestClient(create_api(lambda: replica), raise_server_exceptions=False)
+def test_a_reply_that_takes_too_long_ends_with_503_and_frees_its_slot(make_service: Callable[..., Service]) -> None:
+    service = make_service("serving.num_slots=1", "serving.request_timeout_s=0.2")
+    slow_down(service, seconds_per_step=0.1)
+    client = client_of(service)
     answer = client.post("/v1/chat/completions", json=HELLO | {"temperature": 0})
     assert answer.status_code == 503
     assert "no reply within 0.2 s" in answer.json()["error"]["message"]
-    assert_becomes_idle(replica)
+    assert_becomes_idle(service)
 
 
-def test_a_client_that_goes_away_frees_its_slot(replica: ChatReplica, served: str) -> None:
-    slow_down(replica, seconds_per_step=0.05)
+def test_a_client_that_goes_away_frees_its_slot(service: Service, served: str) -> None:
+    slow_down(service, seconds_per_step=0.05)
     asked = HELLO | {"stream": True, "temperature": 0, "max_tokens": 20}
     with httpx.stream("POST", f"{served}/v1/chat/completions", json=asked) as answer:
         next(answer.iter_lines())
-        assert replica.responder.engine.statistics().num_running == 1
-    assert_becomes_idle(replica, within_s=0.7)  # the whole reply would take a second
-
-
-def slow_down(replica: ChatReplica, seconds_per_step: float) -> None:
-    """Makes each step of the model take a while."""
-    step = replica.responder.engine.model.step
-
-    def slow_step(*args: Any) -> Any:
-        time.sleep(seconds_per_step)
-        return step(*args)
-
-    replica.responder.engine.model.step = slow_step  # type: ignore[method-assign]
-
-
-def assert_becomes_idle(replica: ChatReplica, within_s: float = 5) -> None:
-    """No request is left in the engine before long."""
-    deadline = time.monotonic() + within_s
-    while replica.responder.engine.statistics().num_running:
-        assert time.monotonic() < deadline, "a slot is still taken"
-        time.sleep(0.01)
+        assert service.replica.responder.engine.statistics().num_running == 1
+    assert_becomes_idle(service, within_s=0.7)  # the whole reply would take a second

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 import time
@@ -12,6 +13,7 @@ import httpx
 import openai
 import pytest
 from ray import serve as ray_serve
+from websockets.sync.client import connect
 
 from rejoinder.evaluation import Evaluation
 from rejoinder.recipe import Recipe, override, validate
@@ -69,7 +71,11 @@ def test_an_endpoint_lives_through_what_happens_to_it(
     assert_the_openai_client_gets_replies_and_streams(client_of(deployed))
     assert_many_at_once_get_the_replies_they_would_get_alone(deployed)
     assert_a_client_that_goes_away_frees_its_slot(deployed)
+    assert_a_websocket_talks_and_blocks_nobody(deployed)
+    session = assert_a_session_is_kept(deployed)
     assert_an_update_to_a_new_champion_drops_no_request(recipe, register, deployed)
+    assert_the_new_replica_goes_on_with_the_session(deployed, session)
+    assert_metrics_name_both_versions(deployed)
 
 
 def assert_the_openai_client_gets_replies_and_streams(client: openai.OpenAI) -> None:
@@ -115,6 +121,43 @@ def assert_a_client_that_goes_away_frees_its_slot(deployed: Deployed) -> None:
         with httpx.stream("POST", f"{deployed.url}/v1/chat/completions", json=body, timeout=30) as answer:
             next(answer.iter_lines())
     assert reply_of(ask(deployed, 1))
+
+
+def assert_a_websocket_talks_and_blocks_nobody(deployed: Deployed) -> None:
+    with connect(deployed.url.replace("http://", "ws://") + "/v1/chat") as socket:
+        for _ in range(2):
+            socket.send(json.dumps({"model": "chat", "messages": [{"role": "user", "content": "Hi!"}]}))
+            chunks = [json.loads(socket.recv(timeout=30))]
+            while not chunks[-1]["choices"][0].get("finish_reason"):
+                chunks.append(json.loads(socket.recv(timeout=30)))
+            assert reply_of(ask(deployed, 1))
+
+
+def say(deployed: Deployed, session: str, text: str) -> httpx.Response:
+    """One turn of a session."""
+    body = {"model": "chat", "messages": [{"role": "user", "content": text}], "session_id": session}
+    return httpx.post(f"{deployed.url}/v1/chat/completions", json=body, timeout=30)
+
+
+def assert_a_session_is_kept(deployed: Deployed) -> str:
+    answer = say(deployed, "new", "Hello!")
+    assert answer.status_code == 200, answer.text
+    opinion = {"reply_id": answer.json()["id"], "thumb": "up"}
+    assert httpx.post(f"{deployed.url}/v1/feedback", json=opinion, timeout=30).status_code == 200
+    return str(answer.json()["session_id"])
+
+
+def assert_the_new_replica_goes_on_with_the_session(deployed: Deployed, session: str) -> None:
+    answer = say(deployed, session, "And you?")
+    assert answer.headers["x-model-version"] == "models:/chat/2"
+    turns = httpx.get(f"{deployed.url}/v1/sessions/{session}", timeout=30).json()["turns"]
+    assert [turn["role"] for turn in turns] == ["user", "assistant"] * 2
+
+
+def assert_metrics_name_both_versions(deployed: Deployed) -> None:
+    text = httpx.get(f"{deployed.url}/metrics", timeout=30).text
+    for version in ("models:/chat/1", "models:/chat/2"):
+        assert f'status="200",version="{version}"' in text
 
 
 def assert_an_update_to_a_new_champion_drops_no_request(

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from ray import serve
 from ray.serve.config import HTTPOptions
 
-from rejoinder import cluster
+from rejoinder import cluster, console
 from rejoinder.errors import ServingError
 from rejoinder.recipe import Recipe
 from rejoinder.registry import Registry, Version
 from serve.app import build_application
+from serve.keys import count_keys
+from serve.store import Database, url_of
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Deployed:
 def deploy(recipe: Recipe) -> Deployed:
     """Starts Serve if it does not run, deploys the recipe's application and waits until it is ready.
 
-    Needs a Ray connection. Raises RegistryError without a version to serve, ClusterError without room for a replica,
+    Needs a Ray connection. The tables of sessions and keys are brought up to date first. Raises RegistryError without
+    a version to serve, ClusterError without room for a replica,
     ServingError when the port is taken or the application does not come up.
     """
     serving = recipe.serving
@@ -38,6 +41,7 @@ def deploy(recipe: Recipe) -> Deployed:
     cluster.require(
         recipe, serving.cpus_per_replica, serving.gpus_per_replica, "one replica (serving.cpus_per_replica)"
     )
+    _prepare_database(recipe)
     url = f"http://{serving.host}:{serving.port}"
     if not _is_ours(url):
         _require_free_port(serving.host, serving.port)
@@ -51,6 +55,14 @@ def deploy(recipe: Recipe) -> Deployed:
         ) from error
     _require_ready(url)
     return Deployed(url, version)
+
+
+def _prepare_database(recipe: Recipe) -> None:
+    """Makes or changes the tables, before any replica asks for them; says when nobody could ask anything."""
+    with Database(url_of(recipe)) as database:
+        database.migrate()
+        if recipe.serving.needs_keys and not count_keys(database):
+            console.say("   requests need an API key, and there is none yet: python jobs/keys.py create")
 
 
 def _reason(application: str) -> str:

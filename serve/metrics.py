@@ -1,0 +1,127 @@
+"""What happened in; Prometheus' text out, for this replica and, through the database, for all others."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from typing import Generic, TypeVar
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from rejoinder.engine import Statistics
+from serve.store import Database, snapshots
+
+log = logging.getLogger(__name__)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+SNAPSHOT_EVERY_S = 5.0
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+Kind = TypeVar("Kind", Counter, Histogram)
+_SECONDS_BETWEEN = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class Metrics:
+    """Counts of one replica. Each has the labels `replica`, and `version` where a model is concerned."""
+
+    def __init__(self, replica: str | None = None) -> None:
+        self.replica = replica or f"replica-{secrets.token_hex(4)}"
+        self._registry = CollectorRegistry()
+        self._written_at = 0.0
+        self.requests = self._counter("requests", "Requests by path and status.", "path", "status", "version")
+        self.errors = self._counter("errors", "Requests that were answered with an error, by its code.", "code")
+        self.rejections = self._counter("rejections", "Requests that were answered 429, by why.", "reason")
+        self.tokens = self._counter("tokens", "Tokens read (context) and written (reply).", "kind", "version")
+        self.fallbacks = self._counter("fallbacks", "Replies in which the model said nothing.", "version")
+        self.first_token = self._histogram(
+            "time_to_first_token_seconds", "From a request to the first text of its reply.", _SECONDS
+        )
+        self.between_tokens = self._histogram(
+            "between_tokens_seconds", "From one piece of a reply's text to the next.", _SECONDS_BETWEEN
+        )
+        self.duration = self._histogram("reply_seconds", "From a request to the end of its reply.", _SECONDS)
+
+    def watch(self, statistics: Callable[[], Statistics], version: Callable[[], str]) -> None:
+        """Asks an engine what it does whenever somebody looks."""
+        self._registry.register(_OfEngine(statistics, version, self.replica))
+
+    def text(self) -> str:
+        """This replica's counts."""
+        return generate_latest(self._registry).decode()
+
+    async def text_of_all(self, database: Database) -> str:
+        """This replica's counts as they are, and those that the others wrote last."""
+        others = await database.run(lambda rows: snapshots.of_others(rows, self.replica, time.time()), writes=False)
+        return merged([self.text(), *others])
+
+    def share(self, database: Database) -> None:
+        """Writes this replica's counts for the others, at most every few seconds; nobody waits for it."""
+        if time.monotonic() - self._written_at >= SNAPSHOT_EVERY_S:
+            self._written_at = time.monotonic()
+            database.start(lambda rows: snapshots.write(rows, self.replica, self.text(), time.time()))
+
+    def _counter(self, name: str, what: str, *labels: str) -> _Labelled[Counter]:
+        return _Labelled(
+            Counter(f"rejoinder_{name}", what, ("replica", *labels), registry=self._registry), self.replica
+        )
+
+    def _histogram(self, name: str, what: str, buckets: tuple[float, ...]) -> _Labelled[Histogram]:
+        made = Histogram(f"rejoinder_{name}", what, ("replica", "version"), registry=self._registry, buckets=buckets)
+        return _Labelled(made, self.replica)
+
+
+class _Labelled(Generic[Kind]):
+    """A metric that knows its replica."""
+
+    def __init__(self, metric: Kind, replica: str) -> None:
+        self._metric: Kind = metric
+        self._replica = replica
+
+    def of(self, *labels: str) -> Kind:
+        """The one with these labels."""
+        return self._metric.labels(self._replica, *labels)
+
+
+class _OfEngine(Collector):
+    def __init__(self, statistics: Callable[[], Statistics], version: Callable[[], str], replica: str) -> None:
+        self._statistics, self._version, self._replica = statistics, version, replica
+
+    def collect(self) -> Iterable[Metric]:
+        now, labels = self._statistics(), [self._replica, self._version()]
+        for name, what in (
+            ("num_running", "Slots in use."),
+            ("num_waiting", "Requests that wait for a slot."),
+            ("num_slots", "Slots."),
+        ):
+            gauge = GaugeMetricFamily(f"rejoinder_engine_{name}", what, labels=("replica", "version"))
+            gauge.add_metric(labels, getattr(now, name))
+            yield gauge
+        for name, what in (
+            ("queue_wait_s", "From a request to its admission."),
+            ("batch_fill", "Share of the slots that a step had rows in."),
+        ):
+            seen = getattr(now, name)
+            family = HistogramMetricFamily(
+                f"rejoinder_engine_{name.replace('_s', '_seconds')}", what, labels=("replica", "version")
+            )
+            total, buckets = 0, []
+            for bound, count in zip([*map(str, seen.bounds), "+Inf"], seen.counts, strict=False):
+                total += count
+                buckets.append((bound, float(total)))
+            family.add_metric(labels, buckets or [("+Inf", 0.0)], seen.sum)
+            yield family
+
+
+def merged(texts: Iterable[str]) -> str:
+    """Several replicas' counts as one text, in which each metric is described once."""
+    described: dict[str, str] = {}
+    samples: dict[str, list[str]] = {}
+    for text in texts:
+        for part in text.split("# HELP ")[1:]:
+            lines = part.splitlines()
+            name = lines[0].split(" ", 1)[0]
+            described.setdefault(name, "\n".join(["# HELP " + lines[0], *lines[1:2]]))
+            samples.setdefault(name, []).extend(lines[2:])
+    return "".join(f"{head}\n" + "".join(f"{line}\n" for line in samples[name]) for name, head in described.items())

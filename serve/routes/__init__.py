@@ -1,0 +1,14 @@
+"""What can be asked over HTTP, one file a subject; each adds its routes to the application."""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+
+from serve.routes import batch, chat, completions, feedback, health, models, sessions, websocket
+from serve.service import Service
+
+
+def add_all(api: FastAPI, service: Service) -> None:
+    """Every route there is."""
+    for subject in (chat, completions, batch, sessions, feedback, models, health, websocket):
+        subject.add(api, service)

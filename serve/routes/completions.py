@@ -1,0 +1,74 @@
+"""`POST /v1/completions`: a reply to a single turn, or to each of several, without roles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from fastapi import FastAPI, Request
+from fastapi.responses import StreamingResponse
+
+from rejoinder.dialogue import Reply, ReplyPart
+from serve.answering import Answer, Question
+from serve.messages import ChatMessage, CompletionRequest, TextChoice, TextCompletion, Usage, new_id, now
+from serve.routes.asking import (
+    Timeout,
+    caller_of,
+    event_stream,
+    note,
+    question_of,
+    reason_of,
+    timeout_of,
+    together,
+    whole,
+)
+from serve.service import Service
+
+
+def add(api: FastAPI, service: Service) -> None:
+    """Adds the route."""
+
+    @api.post("/v1/completions", response_model=TextCompletion, response_model_exclude_none=True, tags=["chat"])
+    async def completions(
+        body: CompletionRequest, request: Request, timeout: Timeout = None
+    ) -> TextCompletion | StreamingResponse:
+        """What the model says when the prompt is said to it: these models reply, they do not write texts to an end."""
+        prompts = [body.prompt] if isinstance(body.prompt, str) else body.prompt
+        questions = [_question(body, prompt) for prompt in prompts]
+        limit_s, caller = timeout_of(service, timeout), caller_of(request)
+        answers = [Answer(service, caller, question, limit_s, "cmpl") for question in questions]
+        if body.stream:
+            (answer,) = answers
+            return await event_stream(request, answer, questions[0], lambda parts: _chunks(body, answer, parts))
+        slots = asyncio.Semaphore(service.serving.num_slots)
+
+        async def reply(answer: Answer) -> Reply:
+            async with slots:
+                return await whole(answer)
+
+        replies = await together(reply(answer) for answer in answers)
+        note(request, answers[0], questions[0])
+        choices = [
+            TextChoice(index=index, text=reply.text, finish_reason=reason_of(reply))
+            for index, reply in enumerate(replies)
+        ]
+        used = Usage.of(
+            sum(answer.num_context_tokens for answer in answers), sum(answer.num_reply_tokens for answer in answers)
+        )
+        return TextCompletion(id=new_id("cmpl"), created=now(), model=body.model, choices=choices, usage=used)
+
+
+def _question(body: CompletionRequest, prompt: str) -> Question:
+    return question_of(body, body.model, [ChatMessage(role="user", content=prompt)])
+
+
+async def _chunks(
+    body: CompletionRequest, answer: Answer, parts: AsyncIterator[ReplyPart]
+) -> AsyncIterator[TextCompletion]:
+    created = now()
+    async for part in parts:
+        choice = TextChoice(text=part.text, finish_reason=reason_of(part) if part.finish else None)
+        yield TextCompletion(id=answer.id, created=created, model=body.model, choices=[choice])
+    if body.stream_options is not None and body.stream_options.include_usage:
+        used = Usage.of(answer.num_context_tokens, answer.num_reply_tokens)
+        yield TextCompletion(id=answer.id, created=created, model=body.model, choices=[], usage=used)

@@ -1,0 +1,164 @@
+"""What else a request may ask for, and what is refused by its name: stops, several replies, batches, deadlines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from serve.service import Service
+from tests.serve.helpers import HELLO, assert_becomes_idle, client_of, events_of, slow_down
+
+CHAT = "/v1/chat/completions"
+
+
+def test_what_stops_a_reply_is_not_in_it(client: TestClient) -> None:
+    asked = HELLO | {"seed": 7, "max_tokens": 20}
+    whole = client.post(CHAT, json=asked).json()["choices"][0]["message"]["content"]
+    middle = whole[len(whole) // 2 : len(whole) // 2 + 2]
+    for stop in (middle, ["nowhere in it", middle]):
+        stopped = client.post(CHAT, json=asked | {"stop": stop}).json()["choices"][0]
+        assert stopped["message"]["content"] == whole[: whole.index(middle)]
+        assert stopped["finish_reason"] == "stop"
+
+
+def test_several_replies_can_be_asked_for(client: TestClient) -> None:
+    body = client.post(CHAT, json=HELLO | {"n": 3, "temperature": 1.5, "max_tokens": 6}).json()
+    assert [choice["index"] for choice in body["choices"]] == [0, 1, 2]
+    assert len({choice["message"]["content"] for choice in body["choices"]}) == 3
+    assert body["usage"]["completion_tokens"] > 6
+
+
+def test_log_probabilities_have_openais_shape_in_a_stream_too(client: TestClient) -> None:
+    asked = HELLO | {"seed": 3, "max_tokens": 5, "logprobs": True, "top_logprobs": 2}
+    told = client.post(CHAT, json=asked).json()["choices"][0]["logprobs"]["content"]
+    assert len(told) in (5, 6)
+    assert all(token["logprob"] <= 0 and len(token["top_logprobs"]) == 2 for token in told)
+    events = events_of(client.post(CHAT, json=asked | {"stream": True}).text)
+    streamed = [choice for event in events for choice in event["choices"] if "logprobs" in choice]
+    assert [token for choice in streamed for token in choice["logprobs"]["content"]] == told
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"n": 2, "stream": True}, "n: a stream, a session and what is stored have one reply"),
+        ({"n": 2, "temperature": 0}, "num_replies = 2 with temperature = 0"),
+        ({"num_beams": 2}, "num_beams = 2 with temperature"),
+        ({"top_logprobs": 2}, "set logprobs"),
+        ({"stop": [""]}, "stop"),
+        ({"stream_options": {"include_usage": True}}, "stream_options is for streams"),
+        ({"logit_bias": {"5": 1}}, "logit_bias: is not supported here; leave it out"),
+        ({"tools": [], "response_format": {}}, "response_format: is not supported"),
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "this model reads text alone"),
+        ({"messages": None}, "messages"),
+        ({"temperature": "NaN"}, "temperature"),
+    ],
+)
+def test_wishes_that_contradict_each_other_are_named(client: TestClient, changes: dict[str, Any], says: str) -> None:
+    answer = client.post(CHAT, json=HELLO | changes)
+    assert answer.status_code == 400
+    assert says in answer.json()["error"]["message"]
+
+
+def test_content_may_come_in_parts_of_text(client: TestClient) -> None:
+    parts = [{"type": "text", "text": "Hel"}, {"type": "text", "text": "lo!"}]
+    asked = HELLO | {"seed": 4}
+    in_parts = client.post(CHAT, json=asked | {"messages": [{"role": "user", "content": parts}]}).json()
+    assert in_parts["choices"] == client.post(CHAT, json=asked).json()["choices"]
+
+
+def test_a_stream_tells_the_tokens_it_used_when_asked_to(client: TestClient) -> None:
+    asked = HELLO | {"stream": True, "max_tokens": 4, "stream_options": {"include_usage": True}}
+    events = events_of(client.post(CHAT, json=asked).text)
+    assert events[-1]["choices"] == []
+    assert events[-1]["usage"]["completion_tokens"] <= 4
+    assert all("usage" not in event for event in events[:-1])
+
+
+def test_a_request_may_set_its_own_deadline(make_service: Callable[..., Service]) -> None:
+    service = make_service("serving.num_slots=1")
+    slow_down(service, seconds_per_step=0.1)
+    client = client_of(service)
+    answer = client.post(CHAT, json=HELLO | {"temperature": 0}, headers={"x-request-timeout": "0.15"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (408, "timeout")
+    assert_becomes_idle(service)
+    for wrong in ("0", "-1", "nan", "inf", "soon"):
+        answer = client.post(CHAT, json=HELLO, headers={"x-request-timeout": wrong})
+        assert answer.status_code == 400
+        assert "x-request-timeout" in answer.json()["error"]["message"]
+
+
+def test_completions_reply_to_each_prompt(client: TestClient) -> None:
+    asked = {"model": "chat", "seed": 3, "max_tokens": 5}
+    body = client.post("/v1/completions", json=asked | {"prompt": ["Hello!", "Bye!"]}).json()
+    assert body["object"] == "text_completion"
+    alone = client.post("/v1/completions", json=asked | {"prompt": "Bye!"}).json()
+    assert body["choices"][1] == alone["choices"][0] | {"index": 1}
+    assert body["usage"]["prompt_tokens"] > alone["usage"]["prompt_tokens"]
+    streamed = client.post("/v1/completions", json=asked | {"prompt": "Bye!", "stream": True})
+    events = events_of(streamed.text)
+    assert "".join(event["choices"][0]["text"] for event in events) == alone["choices"][0]["text"]
+
+
+def test_completions_that_cannot_be_are_refused(client: TestClient) -> None:
+    for changes, says in (
+        ({"prompt": ["Hello!", " "]}, "every turn is empty"),
+        ({"prompt": ["a", "b"], "stream": True}, "a stream replies to one prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": "a", "suffix": "b"}, "suffix: is not supported here"),
+        ({"prompt": "a", "best_of": 2}, "best_of: is not supported here"),
+    ):
+        answer = client.post("/v1/completions", json={"model": "chat"} | changes)
+        assert (answer.status_code, says in answer.json()["error"]["message"]) == (400, True), answer.text
+
+
+def test_a_batch_replies_to_each_conversation_and_says_which_it_cannot(make_service: Callable[..., Service]) -> None:
+    client = client_of(make_service("serving.num_slots=2", "serving.max_queued_requests=1"))
+    said = [[{"role": "user", "content": f"Hello {n}!"}] for n in range(6)] + [[{"role": "user", "content": " "}]]
+    asked = {"model": "chat", "seed": 3, "max_tokens": 5}
+    body = client.post("/v1/chat/batch", json=asked | {"conversations": said}).json()
+    assert [item["index"] for item in body["data"]] == list(range(7))
+    assert "every turn is empty" in body["data"][6]["error"]["message"]
+    alone = client.post(CHAT, json=asked | {"messages": said[3]}).json()["choices"][0]
+    assert body["data"][3]["message"] == alone["message"]
+    assert body["data"][3]["finish_reason"] == alone["finish_reason"]
+
+
+def test_invalid_utf8_and_another_content_type_are_refused(client: TestClient) -> None:
+    body = json.dumps(HELLO).encode()
+    for content, kind in ((body.replace(b"Hello", b"\xff\xfe"), "application/json"), (body, "text/plain")):
+        answer = client.post(CHAT, content=content, headers={"content-type": kind})
+        assert answer.status_code == 400
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_method_that_is_not_there_and_a_model_that_is(client: TestClient) -> None:
+    assert client.get(CHAT).status_code == 405
+    assert client.get("/v1/models/chat").json()["id"] == "chat"
+    assert client.get("/v1/models/gpt-9").json()["error"]["code"] == "model_not_found"
+
+
+def test_a_failure_of_ours_is_told_without_its_reason(
+    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a secret")
+
+    monkeypatch.setattr(service.replica.responder, "context", fail)
+    answer = client.post(CHAT, json=HELLO)
+    assert answer.status_code == 500
+    assert answer.json()["error"]["type"] == "server_error"
+    assert "secret" not in answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["x-request-id"]
+
+
+def test_the_documentation_has_an_example_for_every_body(client: TestClient) -> None:
+    assert client.get("/docs").status_code == 200
+    schemas = client.get("/openapi.json").json()["components"]["schemas"]
+    for name in ("ChatRequest", "CompletionRequest", "BatchRequest", "NewFeedback"):
+        assert schemas[name]["examples"]

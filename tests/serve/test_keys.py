@@ -1,0 +1,198 @@
+"""Who is let in: keys, their scopes and quotas, this machine's own name, other origins, sizes, headers."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from starlette.testclient import TestClient, WebSocketDenialResponse
+
+from rejoinder.errors import RecipeError, ServingError
+from rejoinder.recipe import Recipe
+from serve.keys import create_key, list_keys, revoke_key
+from serve.service import Service
+from serve.store import usage
+from tests.serve.helpers import HELLO, client_of, make_key
+
+CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture
+def guarded(make_service: Callable[..., Service]) -> Service:
+    """A service that needs keys."""
+    return make_service("serving.require_keys=true")
+
+
+def test_a_key_opens_the_door_and_nothing_else_does(guarded: Service) -> None:
+    key = make_key(guarded)
+    assert client_of(guarded, key).post(CHAT, json=HELLO).status_code == 200
+    name = key.split("-")[1]
+    for wrong in (None, "", "x", key[:-1], f"rj-{name}-", f"rj-{name}-x", "rj-0-x"):
+        answer = client_of(guarded, wrong).post(CHAT, json=HELLO)
+        assert answer.status_code == 401
+        assert answer.json()["error"]["type"] == "authentication_error"
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert key not in answer.text
+    basic = client_of(guarded).post(CHAT, json=HELLO, headers={"authorization": f"Basic {key}"})
+    assert basic.status_code == 401
+
+
+def test_every_path_but_health_and_the_documentation_needs_a_key(guarded: Service) -> None:
+    client = client_of(guarded)
+    paths = client.get("/openapi.json").json()["paths"]
+    is_open = {path for path in paths if client.request("GET", path).status_code != 401}
+    assert is_open == {"/healthz", "/readyz"}
+    with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect("/v1/chat"):
+        pass
+    assert denied.value.status_code == 401
+
+
+def test_an_expired_or_revoked_key_is_told_so(guarded: Service) -> None:
+    now = time.time()
+    for changes, says in (({"expires_at": now - 1}, "has expired"), ({"revoked_at": now}, "was revoked")):
+        answer = client_of(guarded, make_key(guarded, **changes)).post(CHAT, json=HELLO)
+        assert answer.status_code == 401
+        assert says in answer.json()["error"]["message"]
+
+
+def test_a_key_is_for_its_scopes_only(guarded: Service) -> None:
+    for scope, path, other in (("chat", "/v1/models", "/metrics"), ("metrics", "/metrics", "/v1/models")):
+        client = client_of(guarded, make_key(guarded, scopes=(scope,)))
+        assert client.get(path).status_code == 200
+        assert client.get(other).json()["error"]["code"] == "insufficient_scope"
+
+
+def test_quotas_hold_over_all_replicas(make_service: Callable[..., Service]) -> None:
+    words = ("serving.require_keys=true", "serving.requests_per_minute=1000")
+    one, other = make_service(*words), make_service(*words)
+    key = make_key(one, requests_per_minute=3)
+    answers = [client_of(service, key).get("/v1/models") for service in (one, other) * 3]
+    statuses = [answer.status_code for answer in answers]
+    # A minute may end between two of them.
+    assert statuses.count(200) >= 3
+    assert 429 in statuses
+    refused = answers[statuses.index(429)]
+    assert refused.json()["error"]["type"] == "rate_limit_error"
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+
+
+def test_tokens_of_a_day_are_counted_as_they_were_used(guarded: Service) -> None:
+    key = make_key(guarded, tokens_per_day=60)
+    client = client_of(guarded, key)
+    used = 0
+    while (answer := client.post(CHAT, json=HELLO | {"max_tokens": 10})).status_code == 200:
+        used += answer.json()["usage"]["total_tokens"]
+    assert answer.status_code == 429
+    assert 0 < used <= 60
+    counted = guarded.database.work(lambda rows: usage.used(rows, key.split("-")[1], "day", time.time()))
+    assert counted.num_tokens == used
+
+
+def test_an_address_others_can_reach_needs_keys(make_recipe: Callable[..., Recipe]) -> None:
+    assert not make_recipe().serving.needs_keys
+    assert not make_recipe("serving.host=::1").serving.needs_keys
+    for host in ("0.0.0.0", "10.0.0.7", "chat.example.org"):
+        assert make_recipe(f"serving.host={host}").serving.needs_keys
+        with pytest.raises(RecipeError, match="anybody could talk to it"):
+            make_recipe(f"serving.host={host}", "serving.require_keys=false")
+
+
+def test_without_keys_only_this_machines_own_name_is_answered(service: Service) -> None:
+    client = client_of(service)
+    for host in ("127.0.0.1:8000", "localhost", "[::1]:8000", "LOCALHOST:1"):
+        assert client.get("/v1/models", headers={"host": host}).status_code == 200
+    answer = client.get("/v1/models", headers={"host": "evil.example.org:8000"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "host_not_allowed")
+
+
+def test_other_origins_are_closed_unless_they_are_named(make_service: Callable[..., Service]) -> None:
+    page = {"origin": "https://chat.example.org"}
+    ask = page | {"access-control-request-method": "POST"}
+    closed = client_of(make_service())
+    assert "access-control-allow-origin" not in closed.get("/v1/models", headers=page).headers
+    assert closed.options(CHAT, headers=ask).status_code == 405
+    with pytest.raises(WebSocketDenialResponse) as denied, closed.websocket_connect("/v1/chat", headers=page):
+        pass
+    assert denied.value.status_code == 403
+    opened = client_of(make_service("serving.cors_origins=[https://chat.example.org]"))
+    assert opened.options(CHAT, headers=ask).headers["access-control-allow-origin"] == page["origin"]
+    other = opened.get("/v1/models", headers={"origin": "https://other.example.org"})
+    assert "access-control-allow-origin" not in other.headers
+    with opened.websocket_connect("/v1/chat", headers=page):
+        pass
+
+
+def test_a_body_that_is_too_large_is_not_read(make_service: Callable[..., Service]) -> None:
+    client = client_of(make_service("serving.max_body_bytes=2000"))
+
+    def pieces() -> Iterator[bytes]:
+        yield from [b"x" * 1_000] * 10
+
+    for body in (b"x" * 10_000_000, pieces()):
+        answer = client.post(CHAT, content=body, headers={"content-type": "application/json"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+
+
+def test_a_turn_that_is_too_long_is_refused(make_service: Callable[..., Service]) -> None:
+    client = client_of(make_service("serving.max_turn_characters=10"))
+    answer = client.post(CHAT, json=HELLO | {"messages": [{"role": "user", "content": "x" * 11}]})
+    assert answer.status_code == 400
+    assert "a turn of 11 characters; this service reads up to 10" in answer.json()["error"]["message"]
+
+
+def test_every_answer_has_the_headers_that_browsers_heed(client: TestClient) -> None:
+    for answer in (client.get("/healthz"), client.get("/nothing"), client.post(CHAT, content=b"{")):
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["x-frame-options"] == "DENY"
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_the_log_has_a_line_for_each_request_and_neither_keys_nor_texts(
+    make_service: Callable[..., Service], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "rejoinder.requests")
+    guarded = make_service("serving.require_keys=true")
+    key = make_key(guarded)
+    client = client_of(guarded, key)
+    client.post(CHAT, json=HELLO, headers={"x-request-id": "mine"})
+    client_of(guarded, "rj-wrong-secret").post(CHAT, json=HELLO)
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "rejoinder.requests"]
+    assert [line["status"] for line in lines] == [200, 401]
+    assert lines[0]["request_id"] == "mine"
+    assert lines[0]["key"] == key.split("-")[1]
+    assert lines[0]["num_context_tokens"] > 0
+    assert lines[0]["version"] == "models:/chat/3"
+    assert lines[1]["error"] == "invalid_api_key"
+    assert not any(secret in caplog.text for secret in ("Hello!", key, "secret"))
+
+
+def test_the_log_has_texts_where_it_is_asked_to(
+    make_service: Callable[..., Service], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "rejoinder.requests")
+    client_of(make_service("serving.log_text=true")).post(CHAT, json=HELLO)
+    assert "Hello!" in caplog.text
+
+
+def test_keys_are_made_listed_and_revoked_at_the_command_line(
+    recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = create_key(recipe, "for tests", "chat, metrics", 30, None, 1_000)
+    assert capsys.readouterr().out.splitlines()[-1] == text
+    name = text.split("-")[1]
+    list_keys(recipe)
+    listed = capsys.readouterr().out
+    assert name in listed
+    assert "for tests" in listed
+    assert text not in listed
+    revoke_key(recipe, name)
+    list_keys(recipe)
+    assert "was revoked" in capsys.readouterr().out
+    with pytest.raises(ServingError, match="no key is called other"):
+        revoke_key(recipe, "other")
+    with pytest.raises(ServingError, match="no scope is called 'admin'"):
+        create_key(recipe, "", "chat,admin", 30, None, None)

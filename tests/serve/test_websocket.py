@@ -1,0 +1,85 @@
+"""`WS /v1/chat`: chunks of one reply after the other, errors that do not end the talk, sockets that do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+from websockets.sync.client import connect
+
+from serve.service import Service
+from tests.serve.helpers import HELLO, client_of
+
+
+def chunks_of(socket: Any, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """All that is said until the reply has ended."""
+    socket.send_text(json.dumps(body))
+    chunks = [socket.receive_json()]
+    while "error" not in chunks[-1] and not chunks[-1]["choices"][0].get("finish_reason"):
+        chunks.append(socket.receive_json())
+    return chunks
+
+
+def text_of(chunks: list[dict[str, Any]]) -> str:
+    """What was said."""
+    return "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks)
+
+
+def test_replies_are_those_of_the_chat_endpoint(client: TestClient) -> None:
+    asked = HELLO | {"seed": 3}
+    whole = client.post("/v1/chat/completions", json=asked).json()["choices"][0]
+    with client.websocket_connect("/v1/chat") as socket:
+        for _ in range(2):
+            assert text_of(chunks_of(socket, asked)) == whole["message"]["content"]
+
+
+def test_a_session_goes_on_over_a_socket(client: TestClient) -> None:
+    with client.websocket_connect("/v1/chat") as socket:
+        session = chunks_of(socket, HELLO | {"session_id": "new"})[-1]["session_id"]
+        chunks_of(socket, HELLO | {"session_id": session})
+    assert client.get(f"/v1/sessions/{session}").json()["num_turns"] == 4
+
+
+def test_an_error_does_not_end_the_talk(client: TestClient) -> None:
+    with client.websocket_connect("/v1/chat") as socket:
+        for wrong in ("{", "[]", json.dumps(HELLO | {"model": "gpt-9"}), json.dumps(HELLO | {"temprature": 1})):
+            socket.send_text(wrong)
+            assert socket.receive_json()["error"]["type"] == "invalid_request_error"
+        assert text_of(chunks_of(socket, HELLO))
+
+
+def test_more_sockets_than_there_may_be_are_told_to_come_back(make_service: Callable[..., Service]) -> None:
+    client = client_of(make_service("serving.max_websockets=1"))
+    with client.websocket_connect("/v1/chat"):
+        with client.websocket_connect("/v1/chat") as second, pytest.raises(WebSocketDisconnect) as closed:
+            second.receive_text()
+        assert closed.value.code == 1013
+    with client.websocket_connect("/v1/chat") as third:
+        assert text_of(chunks_of(third, HELLO))
+
+
+def test_a_message_that_is_too_large_or_no_text_closes_the_socket(make_service: Callable[..., Service]) -> None:
+    client = client_of(make_service("serving.max_body_bytes=2000"))
+    with client.websocket_connect("/v1/chat") as socket:
+        socket.send_text("x" * 3_000)
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_text()
+        assert closed.value.code == 1009
+    with client.websocket_connect("/v1/chat") as socket:
+        socket.send_bytes(b"{}")
+        with pytest.raises(WebSocketDisconnect) as closed:
+            socket.receive_text()
+        assert closed.value.code == 1003
+
+
+def test_a_client_of_websockets_talks_over_a_real_port(served: str) -> None:
+    with connect(served.replace("http://", "ws://") + "/v1/chat") as socket:
+        socket.send(json.dumps(HELLO | {"max_tokens": 4}))
+        chunks = [json.loads(socket.recv(timeout=30))]
+        while not chunks[-1]["choices"][0].get("finish_reason"):
+            chunks.append(json.loads(socket.recv(timeout=30)))
+    assert text_of(chunks)

@@ -1,127 +1,287 @@
-"""Recipe and space in, the best recipe out.
+"""Recipe, space and prepared set in, the best trial out: the conductor of a search on Ray Tune.
 
-Every trial is a training run of its own (Ray Train under Ray Tune): the trial's driver takes a tenth of a CPU, its
-workers what the recipe says, and as many trials run at a time as the cluster has room for, so that drivers never starve
-workers. ASHA (Li et al. 2020) stops trials that do badly.
+Every trial is a run of its own with its own placement group. A trial's driver takes memory and no CPU, and no more
+trials run at a time than the cluster has room for with all their workers: drivers cannot starve workers.
 """
 
 from __future__ import annotations
 
-import math
-import uuid
-from dataclasses import dataclass
+import hashlib
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
-import ray
 from ray import tune
-from ray.tune.integration.ray_train import TuneReportCallback
-from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search import Searcher
 
-from rejoinder import catalog, cluster, console
-from rejoinder.errors import TuningError
-from rejoinder.recipe import Recipe, override, validate
-from rejoinder.registry import tracked_run, tracked_search
-from rejoinder.shards import Prepared
-from rejoinder.storage import Storage
-from rejoinder.training import run_fingerprint, train
+from rejoinder import cluster
+from rejoinder.errors import RecipeError, TuningError
+from rejoinder.recipe import Recipe
+from rejoinder.storage import Folder, Storage
+from rejoinder.training.stopping import Signals, Stopped, stop_signals
+from tuning import population, searchers
+from tuning.adapters import Decisions, Ending, Judge, Samples
+from tuning.display import Display
+from tuning.history import FAILED, FINISHED, RUNNING, STOPPED, History, Trial, has_number
+from tuning.objectives import Objective
+from tuning.space import Space
+from tuning.trial import FACTS, FAILURE, Work, folder_of, reason, recipe_of
 
-METRIC = "valid_loss"
-DRIVER_CPUS = 0.1
+DRIVER_MEMORY_BYTES = 256 * 2**20
+"""What a trial's driver is placed by."""
 
 
-@dataclass(frozen=True)
-class Found:
-    """The best trial of a search."""
+@dataclass
+class Search:
+    """A search as its driver sees it; Tune asks it, by way of `tuning.adapters`."""
 
     recipe: Recipe
-    changes: dict[str, Any]
-    metrics: dict[str, float]
+    """With the trials' number of steps."""
+    space: Space
+    objectives: Sequence[Objective]
+    history: History
+    num_concurrent: int
     num_trials: int
-    num_failed: int
+    num_steps: int
+    """The last step of a trial; of a decoding trial its exchanges."""
+    signals: Signals = field(default_factory=Signals)
+    spent: str | None = None
+    """Which budget is, in words."""
 
+    def __post_init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._judge = Judge(self.recipe.tuning, self.objectives[0], self.num_steps)
+        self._verdicts: dict[int, tuple[str, str, dict[str, Any]]] = {}
+        self._left_over = [trial.number for trial in self.history.trials if trial.state == RUNNING]
+        for trial in self.history.trials:
+            self._judge.hear(trial)
+        self.display = Display(self)
 
-def search(recipe: Recipe, prepared: Prepared) -> Found:
-    """Tries `tuning.num_trials` settings drawn from the recipe's space. Needs a Ray connection.
+    @property
+    def running(self) -> list[Trial]:
+        """Trials that run now."""
+        return [self.history.trials[number] for number in self._numbers.values()]
 
-    Raises TuningError when a path of the space is no setting, the cluster has no room for one trial, or none succeeded.
-    """
-    settings = recipe.tuning
-    space = catalog.pick("tuning.spaces", settings.space).space()
-    _require_valid(recipe, space)
-    num_concurrent = min(settings.max_concurrent_trials or settings.num_trials, _room(recipe))
-    console.say(f"   {settings.num_trials} trials of {', '.join(space)}, {num_concurrent} at a time")
-    name = f"{recipe.name}-{uuid.uuid4().hex[:8]}"
-    with tracked_search(recipe, prepared, f"search-{name}") as tracker:
-        trial = tune.with_parameters(_trial, recipe=recipe, prepared=prepared, parent_run_id=tracker.run_id)
+    def next_config(self, tune_id: str) -> dict[str, Any] | str | None:
+        """The next trial: first those that an interruption left, then new ones."""
+        if len(self._numbers) >= self.num_concurrent:
+            return None
+        self._clear()
+        while (work := self._next_work()) is not None:
+            if isinstance(work, str):
+                return work
+            number = work.number
+            try:
+                batch_tokens = recipe_of(self.recipe, work.sample).training.batch_tokens
+            except RecipeError as error:  # only a grid asks for what was not tried on the recipe before
+                self._begin(work, 0)
+                self.history.end(number, FAILED, reason(error))
+                continue
+            self._begin(work, 0 if self.space.is_of_decoding else batch_tokens)
+            self._numbers[tune_id] = number
+            self.display.begun(self.history.trials[number])
+            return {"work": work.to_json()}
+        return None
+
+    def goes_on(self, tune_id: str, result: dict[str, Any]) -> bool:
+        """Records what a trial reports. False stops it."""
+        if (number := self._numbers.get(tune_id)) is None:
+            return False
+        trial = self.history.trials[number]
+        if FAILURE in result:
+            self._verdicts[number] = FAILED, str(result[FAILURE]), {}
+            return True  # it is about to end
+        facts = {key.removeprefix(f"{FACTS}/"): value for key, value in result.items() if key.startswith(f"{FACTS}/")}
+        if facts:
+            self._verdicts[number] = FINISHED, "", facts
+            return True
+        step = result.get("step")
+        if step is None or (trial.points and step <= trial.points[-1].step):
+            return True  # Tune tells the last one again, and a restarted run may validate the same step again
+        metrics = {name: float(value) for name, value in result.items() if _is_metric(name, value)}
+        self.history.point(number, int(step), metrics | {"s": trial.seconds(time.time())})
+        first, point = self.objectives[0], trial.points[-1]
+        self.display.reported(trial)
+        if not has_number(point, first.metric):
+            self._verdicts[number] = FAILED, f"{first.metric} is {metrics.get(first.metric)} at step {step}", {}
+            return False
+        if trial.until_step is not None and step >= trial.until_step:
+            self._verdicts[number] = FINISHED, "", {}
+            return step >= self.num_steps  # at the very end it ends by itself
+        if not self._judge.goes_on(number, int(step), metrics):
+            self._verdicts[number] = STOPPED, f"{self.recipe.tuning.scheduler} at step {step}", {}
+            return False
+        return True
+
+    def ended(self, tune_id: str, error: BaseException | None = None) -> None:
+        """Records a trial's end."""
+        if (number := self._numbers.pop(tune_id, None)) is None:
+            return
+        trial = self.history.trials[number]
+        if error is not None:
+            verdict: tuple[str, str, dict[str, Any]] = FAILED, reason(error), {}
+        else:
+            verdict = self._verdicts.get(number) or (FAILED, "its process ended without a word", {})
+        if verdict[0] == FINISHED and not trial.points:
+            verdict = FAILED, "it measured nothing", {}
+        self.history.end(number, *verdict)
+        self.display.ended(trial)
+
+    def is_over(self) -> bool:
+        """Whether a budget is spent or somebody wants it to end."""
+        settings = self.recipe.tuning
+        if self.spent is None and settings.max_wall_s and self.elapsed_s >= settings.max_wall_s:
+            self.spent = f"tuning.max_wall_s = {settings.max_wall_s:g}"
+        if self.spent is None and settings.max_tokens and self.history.num_tokens >= settings.max_tokens:
+            self.spent = f"tuning.max_tokens = {settings.max_tokens:,}"
+        return self.spent is not None or self.signals.received is not None
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of all its sessions."""
+        return self.history.earlier_s + self.history.session_s
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any trial is left to be made."""
+        return self._next_work(peek=True) != Searcher.FINISHED and not self.is_over()
+
+    def run(self, trial_function: Callable[..., None], max_failures: int) -> None:
+        """Runs trials until there are no more, or a budget is spent. Raises Stopped when somebody wants it to end."""
+        ray_name = f"{self.history.folder.name}-{int(time.time())}"
+        ray_storage = Storage(self.recipe).ray
         tuner = tune.Tuner(
-            tune.with_resources(trial, {"CPU": DRIVER_CPUS}),
-            param_space=space,
+            tune.with_resources(trial_function, {"memory": DRIVER_MEMORY_BYTES}),
             tune_config=tune.TuneConfig(
-                metric=METRIC,
-                mode="min",
-                num_samples=settings.num_trials,
-                max_concurrent_trials=num_concurrent,
-                search_alg=tune.search.BasicVariantGenerator(random_state=settings.seed),
-                scheduler=ASHAScheduler(
-                    time_attr="step",
-                    max_t=recipe.training.num_steps,
-                    grace_period=min(settings.grace_steps, recipe.training.num_steps),
-                    reduction_factor=settings.reduction_factor,
-                ),
+                num_samples=-1, search_alg=Samples(self), scheduler=Decisions(self), reuse_actors=False,
+                trial_dirname_creator=lambda trial: trial.trial_id,
             ),
-            run_config=tune.RunConfig(name=name, storage_path=str(Storage(recipe).ray), verbose=0),
-        )
-        found = _best(recipe, tuner.fit())
-        tracker.log({f"best_{metric}": value for metric, value in found.metrics.items()}, step=0)
-    return found
+            run_config=tune.RunConfig(
+                name=ray_name, storage_path=str(ray_storage), verbose=0, stop=Ending(self),
+                failure_config=tune.FailureConfig(max_failures=max_failures),
+            ),
+        )  # fmt: skip
+        try:
+            with stop_signals() as self.signals, self.display:
+                self._fit(tuner)
+        finally:
+            shutil.rmtree(ray_storage / ray_name, ignore_errors=True)
+        if self.signals.received:
+            ended = sum(trial.state != RUNNING for trial in self.history.trials)
+            raise Stopped(
+                f"stopped by {self.signals.received}: {ended} of {self.num_trials} trials have ended and are kept in "
+                f"{self.history.folder}; the same command goes on from there"
+            )
+        for trial in self.history.trials:
+            if trial.state == RUNNING:
+                state = STOPPED if trial.points else FAILED
+                self.history.end(trial.number, state, f"the search's budget was spent: {self.spent}")
+
+    def _fit(self, tuner: tune.Tuner) -> None:
+        """In the main thread Tune would put its own handler of Ctrl-C in the place of ours."""
+        failed: list[BaseException] = []
+
+        def in_thread() -> None:
+            try:
+                tuner.fit()
+            except BaseException as error:  # raised where it is waited for
+                failed.append(error)
+
+        thread = threading.Thread(target=in_thread, name="tune", daemon=True)
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.2)
+        if failed:
+            # Tune wraps what our own decisions raise.
+            ours = next((error for error in _causes(failed[0]) if isinstance(error, TuningError)), failed[0])
+            raise ours
+
+    def _next_work(self, *, peek: bool = False) -> Work | str | None:
+        """Work, FINISHED, or None to wait."""
+        trials, tuning = self.history.trials, self.recipe.tuning
+        if self._left_over:
+            number = self._left_over[0] if peek else self._left_over.pop(0)
+            return Work(number, trials[number].sample, trials[number].parent)
+        if len(trials) >= self.num_trials:
+            return str(Searcher.FINISHED)
+        if tuning.search == "pbt":
+            segment = population.next_segment(self.space, self.recipe, self.objectives, trials)
+            if segment is None:
+                return None
+            self._until = segment.until_step
+            return Work(len(trials), segment.sample, segment.parent)
+        sample = searchers.next_sample(self.space, tuning, self.objectives, trials)
+        return str(Searcher.FINISHED) if sample is None else Work(len(trials), sample, None)
+
+    def _begin(self, work: Work, batch_tokens: int) -> None:
+        known = self.history.trials[work.number] if work.number < len(self.history.trials) else None
+        until = known.until_step if known else getattr(self, "_until", None)
+        self.history.begin(work.number, work.sample, batch_tokens, work.parent, until)
+
+    def _clear(self) -> None:
+        """Checkpoints of trials that will not be asked for again. A population may go on from any."""
+        if self.recipe.tuning.search == "pbt":
+            return
+        self.clear_all_but({trial.number for trial in self.history.front(self.objectives)}, settled_s=60)
+
+    def clear_all_but(self, kept: set[int], settled_s: float = 0) -> None:
+        """Deletes the checkpoints of ended trials, if they ended long enough ago for their workers to be gone."""
+        for trial in self.history.trials:
+            folder = folder_of(self.history.folder, trial.number)
+            if trial.state == RUNNING or trial.number in kept or not folder.directory.exists():
+                continue
+            ended_s = trial.facts.get("recorded_s") or _changed_s(folder)
+            if time.time() - ended_s >= settled_s:
+                folder.remove()
 
 
-def _trial(sample: dict[str, Any], recipe: Recipe, prepared: Prepared, parent_run_id: str) -> None:
-    """The driver of one trial. Returns nothing: Tune would take a returned dictionary for a result."""
-    # A trial that took all that is free would leave the others without workers.
-    fixed = f"scaling.num_workers={recipe.scaling.min_workers}"
-    trial = validate(override(with_sample(recipe, sample).model_dump(mode="json"), [fixed]), "trial")
-    name = Storage(trial).run(run_fingerprint(trial, prepared)).name
-    with tracked_run(trial, prepared, name, parent_run_id=parent_run_id) as tracker:
-        train(trial, prepared, tracker, on_report=TuneReportCallback())
+def search_name(recipe: Recipe, space: Space, objectives: Sequence[Objective], basis: str) -> str:
+    """The same for the same search, whatever its budget: a search that was interrupted, or is to be longer, is found.
+
+    `basis` is the fingerprint of what it works on: the prepared set, or the checkpoint.
+    """
+    budget = {"num_trials", "max_wall_s", "max_tokens", "max_concurrent_trials"}
+    content = {
+        "basis": basis, "space": space.plain(), "objectives": [one.metric for one in objectives],
+        "tuning": recipe.tuning.model_dump(mode="json", exclude=budget),
+        "recipe": recipe.model_dump(mode="json", include={"model", "training", "decoding"}),
+        "evaluation": recipe.evaluation.batch_tokens,
+    }  # fmt: skip
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:10]
+    return f"{recipe.name}-{space.name}-{digest}"
 
 
-def with_sample(recipe: Recipe, sample: dict[str, Any]) -> Recipe:
-    """The recipe with a sample in it. Names of plug-ins go first, since they reset the plug-in's other settings."""
-    ordered = sorted(sample, key=lambda path: not path.endswith(".name"))
-    return validate(override(recipe.model_dump(mode="json"), [f"{path}={sample[path]}" for path in ordered]), "trial")
-
-
-def _require_valid(recipe: Recipe, space: dict[str, Any]) -> None:
-    """One sample is put into the recipe, so that a wrong path is refused before anything starts."""
-    sample = {path: domain.sample() if hasattr(domain, "sample") else domain for path, domain in space.items()}
-    try:
-        with_sample(recipe, sample)
-    except Exception as error:
-        raise TuningError(f"tuning.space = {recipe.tuning.space}: does not fit this recipe: {error}") from None
-
-
-def _room(recipe: Recipe) -> int:
-    """How many trials fit into the cluster, workers and drivers together."""
-    scaling = recipe.scaling
-    cpus, gpus = (
-        scaling.min_workers * scaling.cpus_per_worker + DRIVER_CPUS,
-        scaling.min_workers * scaling.gpus_per_worker,
-    )
-    total = ray.cluster_resources()
-    fitting = math.floor(total.get("CPU", 0) / cpus)
-    if gpus:
-        fitting = min(fitting, math.floor(total.get("GPU", 0) / gpus))
+def num_concurrent(recipe: Recipe, *, workers: int, cpus: int, gpus: int) -> int:
+    """How many whole trials the cluster has room for. Raises ClusterError where there is room for none."""
+    fitting = cluster.room(recipe, is_whole=True) // workers
     if fitting == 0:
-        cluster.require(recipe, cpus, gpus, f"one trial ({scaling.min_workers} workers and its driver)")
-    return max(1, fitting)
+        what = f"one trial ({workers} worker{'s' if workers > 1 else ''} of {cpus} CPU)"
+        cluster.require(recipe, workers * cpus, workers * gpus, what)
+    return max(1, min(fitting, recipe.tuning.max_concurrent_trials or fitting))
 
 
-def _best(recipe: Recipe, results: tune.ResultGrid) -> Found:
-    measured = [result for result in results if result.metrics and METRIC in result.metrics]
-    if not measured:
-        first = results.errors[0] if results.errors else "no trial reported anything"
-        raise TuningError(f"none of the {len(results)} trials succeeded; the first error: {first}")
-    best = min(measured, key=lambda result: result.metrics[METRIC])
-    metrics = {name: value for name, value in best.metrics.items() if name.startswith("valid_")}
-    return Found(with_sample(recipe, best.config), best.config, metrics, len(results), len(results.errors))
+def folder_of_search(recipe: Recipe, name: str) -> Folder:
+    """Where a search keeps its history, its report and its trials."""
+    return Storage(recipe).tuning / name
+
+
+def _is_metric(name: str, value: object) -> bool:
+    """Tune adds some of its own to what a trial reports."""
+    ours = name.startswith("valid_") or name in ("num_parameters", "chrf", "f1", "distinct_2", "s_per_reply")
+    return ours and isinstance(value, int | float)
+
+
+def _changed_s(folder: Folder) -> float:
+    return folder.directory.stat().st_mtime
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    found = []
+    while error is not None:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found

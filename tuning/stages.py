@@ -5,23 +5,94 @@ from __future__ import annotations
 from pathlib import Path
 
 from rejoinder import cluster, console
+from rejoinder.checkpoints import CheckpointStore, read_progress
+from rejoinder.errors import TuningError
 from rejoinder.recipe import Recipe
-from rejoinder.stages import prepare_stage
+from rejoinder.registry import Registry, tracked_run
+from rejoinder.shards import Prepared
+from rejoinder.stages import evaluate_stage, prepare_stage, train_stage
 from rejoinder.storage import Storage
-from tuning.search import Found, search
+from rejoinder.training import TrainedRun
+from tuning.searches import BEST, Found, search, search_decoding
+from tuning.space import read_space
+from tuning.trial import folder_of, recipe_of, run_name_of
 
 
-def tune_stage(recipe: Recipe, output: str | None = None) -> Found:
-    """Searches, and writes the best recipe: to `output`, or under storage.uri."""
+def tune_stage(
+    recipe: Recipe, output: str | None = None, *, of: str | None = None, fresh: bool = False, train_best: bool = False
+) -> Found:
+    """Searches, writes the best recipe to `output` or beside the search, and registers the best model as `candidate`.
+
+    `of` is the checkpoint that decoding settings are searched on; then nothing is trained or registered. `train_best`
+    trains the best settings anew, for all of the recipe's steps, and registers that.
+    """
+    space = read_space(recipe)  # its problems are said before anything starts
+    if space.is_of_decoding and of is None:
+        raise TuningError(
+            f"tuning.space = {recipe.tuning.space}: is searched on a trained model; say which with --of: a "
+            "checkpoint's directory, an alias or a version's number"
+        )
     with cluster.connect(recipe):
         prepared = prepare_stage(recipe)
-        with console.stage(f"Tune: {recipe.tuning.space}"):
-            found = search(recipe, prepared)
-            file = Path(output).absolute() if output else Storage(recipe).tuning.directory / f"{recipe.name}-best.yaml"
-            Storage(recipe).holding(file.parent).write_text(file.name, found.recipe.to_yaml())
-            failed = f", {found.num_failed} of them failed" if found.num_failed else ""
-            console.say(f"   {found.num_trials} trials{failed}; the best has {found.metrics}")
-            for path, value in found.changes.items():
-                console.say(f"      {path} = {value}")
-            console.say(f"   made: {file}; train it with `python jobs/train.py {file}`")
+        with console.stage(f"Tune: {recipe.tuning.space} by {recipe.tuning.search}"):
+            if of is not None:
+                found = search_decoding(recipe, prepared, _checkpoint(recipe, of, prepared), fresh=fresh)
+            else:
+                found = search(recipe, prepared, fresh=fresh)
+            file = _written(recipe, found, output)
+            _say(found, file)
+        if found.is_of_decoding:
+            return found
+        if train_best:
+            train_stage(found.recipe, fresh=fresh)
+        else:
+            _register(recipe, found, prepared)
     return found
+
+
+def _checkpoint(recipe: Recipe, of: str, prepared: Prepared) -> Path:
+    from rejoinder import stages
+
+    checkpoint = stages._checkpoint(recipe, of)
+    stages._require_same_tokenizer(checkpoint, prepared)
+    return checkpoint
+
+
+def _written(recipe: Recipe, found: Found, output: str | None) -> Path:
+    """The best recipe where it was asked for; beside the search it stands already."""
+    if output is None:
+        return found.folder.path(BEST)
+    file = Path(output).absolute()
+    Storage(recipe).holding(file.parent).write_text(file.name, found.recipe.to_yaml())
+    return file
+
+
+def _say(found: Found, file: Path) -> None:
+    failed = f", {found.num_failed} of them failed" if found.num_failed else ""
+    shown = ", ".join(f"{one.metric} {found.metrics[one.metric]:.4g}" for one in found.objectives)
+    console.say(f"   {found.num_trials} trials{failed}; the best is trial {found.trial.number} with {shown}")
+    for path, value in found.changes.items():
+        console.say(f"      {path} = {value}")
+    if len(found.front) > 1:
+        console.say(f"   no trial is better in everything than {', '.join(str(one.number) for one in found.front)}")
+    console.say(f"   look at it: file://{found.report}")
+    job = "chat" if found.is_of_decoding else "train"
+    console.say(f"   made: {file}; {job} with it: `python jobs/{job}.py {file}`")
+
+
+def _register(recipe: Recipe, found: Found, prepared: Prepared) -> None:
+    """The best trial's own checkpoint becomes a version: evaluated on the test split, alias `candidate`."""
+    number = found.trial.number
+    own = folder_of(found.folder, number)
+    store = CheckpointStore(own / "checkpoints", recipe.training.keep_best)
+    checkpoint = store.best()
+    if checkpoint is None:
+        raise TuningError(f"{own}: the best trial's checkpoint is gone; train {found.folder}/{BEST} with jobs/train.py")
+    run = TrainedRun(own.name, own.directory, checkpoint, read_progress(checkpoint).metrics, reused=True)
+    of_trial = recipe_of(recipe, found.changes)
+    evaluation = evaluate_stage(of_trial, checkpoint, prepared.folder, "test")
+    with console.stage(f"Register: version of {recipe.registry.model!r} in MLflow"):
+        registry = Registry(recipe)
+        with tracked_run(of_trial, prepared, run_name_of(found.run_name, number)) as tracker:
+            version = registry.register(run, tracker.run_id, evaluation)
+        console.say(f"   {version}, alias 'candidate', in {registry.uri}")

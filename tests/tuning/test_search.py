@@ -1,72 +1,204 @@
-"""A search on Ray Tune: many trials, one prepared set, the best as a recipe."""
+"""A search's decisions: who begins, who is stopped, what is recorded, what a killed search knows when it goes on."""
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-from mlflow import MlflowClient
 
-from rejoinder.errors import ClusterError, RecipeError, TuningError
-from rejoinder.recipe import Recipe, load_recipe
-from rejoinder.shards import Prepared, read_manifest
-from rejoinder.storage import Folder, Storage
-from tuning import search, tune_stage
+from rejoinder.errors import ClusterError
+from rejoinder.recipe import Recipe
+from tuning.adapters import Judge
+from tuning.history import FAILED, FILE, FINISHED, RUNNING, STOPPED
+from tuning.search import Search, num_concurrent
 
-pytestmark = pytest.mark.usefixtures("ray_cluster")
-MakeRecipe = Callable[..., Recipe]
-
-
-@pytest.fixture
-def prepared(prepared_set: Path) -> Prepared:
-    """The set that every trial learns from."""
-    return Prepared(Folder(prepared_set), read_manifest(prepared_set), reused=True)
+Make = Callable[..., Any]
+RATES = {"training.learning_rate": {"loguniform": [1e-4, 1]}}
+ASHA = ("tuning.num_trials=18", "tuning.grace_steps=10", "tuning.num_random_trials=4", "tuning.scheduler=asha")
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_the_best_trial_becomes_a_recipe_that_can_be_trained(make_recipe: MakeRecipe, tmp_path: Path) -> None:
-    words = ["tuning.num_trials=3", "tuning.grace_steps=30", "training.num_steps=30", "scaling.num_workers=1"]
-    recipe = make_recipe(*words, "training.validate_every_steps=10")
-    found = tune_stage(recipe, str(tmp_path / "best.yaml"))
-    assert (found.num_trials, found.num_failed) == (3, 0)
-    assert found.metrics["valid_loss"] > 0
-    best = load_recipe(tmp_path / "best.yaml")
-    assert best.training.learning_rate == pytest.approx(found.changes["training.learning_rate"])
-    assert best.model_copy(update={"training": recipe.training}) == recipe
-    (trials, searches) = runs_of(recipe)
-    assert len(searches) == 1
-    assert {trial.data.tags["mlflow.parentRunId"] for trial in trials} == {searches[0].info.run_id}
-    assert len(trials) == 3
-    assert all(trial.info.status in ("FINISHED", "KILLED") for trial in trials)
-    assert all("valid_loss" in trial.data.metrics for trial in trials)
-    assert searches[0].data.metrics["best_valid_loss"] == pytest.approx(found.metrics["valid_loss"])
+def falls(sample: dict[str, Any], step: int) -> float:
+    """A loss that ends the lower the nearer the rate is to 0.01."""
+    return (math.log10(sample["training.learning_rate"]) + 2) ** 2 + 10 / step
 
 
-def runs_of(recipe: Recipe) -> tuple[list[Any], list[Any]]:
-    """The runs in the recipe's store: those with a parent, and the others."""
-    client = MlflowClient(f"sqlite:///{Storage(recipe).mlflow / 'mlflow.db'}")
-    found = client.search_runs([client.get_experiment_by_name(recipe.registry.experiment).experiment_id])
-    return tuple([run for run in found if ("mlflow.parentRunId" in run.data.tags) == is_child] for is_child in (1, 0))
+def states(search: Search) -> list[str]:
+    return [trial.state for trial in search.history.trials]
 
 
-def test_a_space_that_does_not_exist_names_those_that_do(make_recipe: MakeRecipe, prepared: Prepared) -> None:
-    with pytest.raises(RecipeError, match=r"did you mean 'optimisation'\? \(there are: architecture, optimisation\)"):
-        search(make_recipe("tuning.space=optimization"), prepared)
+def test_asha_stops_bad_trials_early_and_lets_good_ones_end(make_space: Make, make_search: Make, play: Make) -> None:
+    search = make_search(make_space(RATES, *ASHA))
+    play(search, falls)
+    assert len(states(search)) == 18
+    assert set(states(search)) == {FINISHED, STOPPED}
+    best = search.history.best(search.objectives)
+    assert best.state == FINISHED
+    steps = {state: [t.points[-1].step for t in search.history.trials if t.state == state] for state in states(search)}
+    assert min(steps[FINISHED]) == 100
+    assert sum(steps[STOPPED]) < 100 * len(steps[STOPPED]) / 2
+    assert all("asha at step" in trial.reason for trial in search.history.trials if trial.state == STOPPED)
 
 
-def test_a_path_that_the_recipe_does_not_have_is_refused_before_anything_starts(
-    make_recipe: MakeRecipe, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("scheduler", "killed_after"), [("asha", 1), ("asha", 9), ("asha", 30), ("median", 20), ("hyperband", 20)]
+)
+def test_a_killed_search_goes_on_and_no_trial_that_had_ended_runs_again(
+    scheduler: str, killed_after: int, make_space: Make, make_search: Make, play: Make
 ) -> None:
-    from tuning.spaces import optimisation
+    space = make_space(RATES, *ASHA[:3], f"tuning.scheduler={scheduler}")
+    search = make_search(space)
+    with pytest.raises(Exception, match=r"^$"):  # Killed, which has no message
+        play(search, falls, killed_after=killed_after)
+    ended = {trial.number for trial in search.history.trials if trial.state != RUNNING}
+    running = {trial.number for trial in search.history.trials if trial.state == RUNNING}
+    again = make_search(space)
+    begun = play(again, falls)
+    assert begun[: len(running)] == sorted(running)
+    assert ended.isdisjoint(begun)
+    assert sorted([*ended, *begun]) == list(range(18))
+    assert RUNNING not in states(again)
+    steps = [[point.step for point in trial.points] for trial in again.history.trials]
+    assert all(of == list(range(10, of[-1] + 1, 10)) for of in steps)  # nothing missing, nothing twice
 
-    monkeypatch.setattr(optimisation, "space", lambda: {"training.lerning_rate": 1})
-    with pytest.raises(TuningError, match="did you mean 'learning_rate'"):
-        search(make_recipe(), prepared)
+
+def test_what_a_killed_search_decides_is_what_it_would_have_decided(
+    make_space: Make, make_search: Make, play: Make, tmp_path: Any
+) -> None:
+    space = make_space(RATES, *ASHA)
+    whole = make_search(space, num_concurrent=1)
+    play(whole, falls)
+    (tmp_path / "search" / FILE).unlink()
+    with pytest.raises(Exception, match=r"^$"):
+        play(make_search(space, num_concurrent=1), falls, killed_after=25)
+    resumed = make_search(space, num_concurrent=1)
+    play(resumed, falls)
+    assert [trial.sample for trial in resumed.history.trials] == [trial.sample for trial in whole.history.trials]
+    assert states(resumed) == states(whole)
 
 
-def test_a_cluster_too_small_for_one_trial_is_refused(make_recipe: MakeRecipe, prepared: Prepared) -> None:
-    with pytest.raises(ClusterError, match=r"one trial \(4 workers and its driver\) needs 4.1 CPUs"):
-        search(make_recipe("scaling.num_workers=4", "training.num_steps=100"), prepared)
+def test_a_trial_that_fails_is_recorded_with_its_reason_and_the_search_goes_on(
+    make_space: Make, make_search: Make, play: Make
+) -> None:
+    def outcome(sample: dict[str, Any], step: int) -> float:
+        if sample["training.seed"] == 1:
+            raise ValueError("out of memory: lower training.max_microbatch_tokens")
+        return float("nan") if sample["training.seed"] == 2 and step > 10 else 1.0
+
+    lines = {"training.seed": {"choice": [1, 2, 3]}}
+    search = make_search(make_space(lines, "tuning.search=grid", "tuning.scheduler=none"))
+    play(search, outcome)
+    assert [(trial.state, trial.reason) for trial in search.history.trials] == [
+        (FAILED, "out of memory: lower training.max_microbatch_tokens"),
+        (FAILED, "valid_loss is nan at step 20"),
+        (FINISHED, ""),
+    ]
+    assert search.history.best(search.objectives).number == 2
+
+
+def test_combinations_of_a_grid_that_are_no_recipe_fail_without_being_started(
+    make_space: Make, make_search: Make, play: Make
+) -> None:
+    lines = {"model.num_heads": {"choice": [4, 3]}, "model.width": {"choice": [48, 64]}, "model.name": "transformer"}
+    search = make_search(make_space(lines, "tuning.search=grid", "tuning.scheduler=none"))
+    assert play(search, lambda sample, step: 1.0) == [0, 1, 2]
+    refused = search.history.trials[3]
+    assert (refused.state, refused.num_steps) == (FAILED, 0)
+    assert "num_heads = 3 must divide width = 64" in refused.reason
+
+
+def test_a_process_that_was_lost_too_often_fails_with_the_loss(make_space: Make, make_search: Make) -> None:
+    search = make_search(make_space(RATES))
+    search.next_config("a")
+    search.ended("a", RuntimeError("The actor died unexpectedly"))
+    assert search.history.trials[0].reason == "RuntimeError: The actor died unexpectedly"
+    search.next_config("b")
+    search.ended("b")
+    assert search.history.trials[1].reason == "its process ended without a word"
+
+
+def test_reports_of_a_restarted_trial_are_not_taken_twice(make_space: Make, make_search: Make) -> None:
+    search = make_search(make_space(RATES))
+    search.next_config("a")
+    for step in (10, 20, 10, 20, 30):
+        assert search.goes_on("a", {"step": step, "valid_loss": 1.0, "valid_perplexity": 3, "time_total_s": 5.0})
+    (trial,) = search.history.trials
+    assert [point.step for point in trial.points] == [10, 20, 30]
+    assert set(trial.points[0].metrics) == {"valid_loss", "valid_perplexity", "s"}
+
+
+def test_the_search_ends_with_its_budget_of_tokens(make_space: Make, make_search: Make, play: Make) -> None:
+    words = ("tuning.num_trials=50", "tuning.max_tokens=100000", "tuning.scheduler=none")
+    search = make_search(make_space(RATES, *words), num_concurrent=1)
+    play(search, falls)
+    batch = search.recipe.training.batch_tokens
+    assert 100_000 <= search.history.num_tokens <= 100_000 + 10 * batch
+    assert search.spent == "tuning.max_tokens = 100,000"
+
+
+def test_the_search_ends_with_its_budget_of_time(make_space: Make, make_search: Make, play: Make) -> None:
+    search = make_search(make_space(RATES, "tuning.max_wall_s=1000"))
+    assert not search.is_over()
+    search.history.earlier_s = 1001
+    assert search.is_over()
+    assert search.spent == "tuning.max_wall_s = 1000"
+
+
+def test_more_trials_are_the_same_search(make_space: Make, make_search: Make, play: Make) -> None:
+    play(make_search(make_space(RATES, "tuning.num_trials=3", *ASHA[1:])), falls)
+    assert play(make_search(make_space(RATES, "tuning.num_trials=5", *ASHA[1:])), falls) == [3, 4]
+
+
+def test_a_population_runs_generation_by_generation_from_its_own_checkpoints(
+    make_space: Make, make_search: Make, play: Make
+) -> None:
+    words = ("tuning.search=pbt", "tuning.population=4", "tuning.generation_steps=20")
+    space = make_space(RATES, *words)
+    with pytest.raises(Exception, match=r"^$"):
+        play(make_search(space), falls, killed_after=13)
+    search = make_search(space)
+    play(search, falls)
+    trials = search.history.trials
+    assert states(search) == [FINISHED] * 20
+    assert [trial.first_step for trial in trials] == [20 * (number // 4) for number in range(20)]
+    assert [trial.points[-1].step for trial in trials] == [20 * (number // 4 + 1) for number in range(20)]
+    assert all(trial.parent // 4 == trial.number // 4 - 1 for trial in trials[4:])
+    assert search.history.num_tokens == 4 * 100 * space.recipe.training.batch_tokens
+    assert search.history.best(search.objectives).number >= 16
+
+
+def test_several_objectives_come_to_a_front(make_space: Make, make_search: Make, play: Make) -> None:
+    lines = {"model.width": {"choice": [8, 16, 24, 32]}}
+    words = ("tuning.objectives=[valid_loss, num_parameters]", "tuning.search=grid", "tuning.scheduler=none")
+    search = make_search(make_space(lines, *words))
+    play(search, lambda sample, step: {8: 3.0, 16: 2.0, 24: 2.5, 32: 1.0}[sample["model.width"]])
+    assert [trial.sample["model.width"] for trial in search.history.front(search.objectives)] == [8, 16, 32]
+
+
+def test_hyperband_gives_trials_different_graces(make_space: Make) -> None:
+    space = make_space(RATES, "tuning.scheduler=hyperband", "tuning.grace_steps=10")
+    from tuning.objectives import read_objectives
+
+    judge = Judge(space.recipe.tuning, read_objectives(None, is_of_decoding=False)[0], 100)
+    judge.goes_on(0, 10, {"valid_loss": 0.0})
+    survived = sum(judge.goes_on(number, 10, {"valid_loss": float(number)}) for number in range(1, 60))
+    assert 10 < survived < 59  # those whose bracket begins later, and few others
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_as_many_trials_run_as_there_is_room_for_with_all_their_workers(make_recipe: Callable[..., Recipe]) -> None:
+    recipe = make_recipe()  # the cluster of the tests has 4 CPUs
+    assert num_concurrent(recipe, workers=1, cpus=1, gpus=0) == 4
+    assert num_concurrent(make_recipe("tuning.max_concurrent_trials=3"), workers=1, cpus=1, gpus=0) == 3
+    assert num_concurrent(make_recipe("scaling.cpus_per_worker=2"), workers=2, cpus=2, gpus=0) == 1
+    with pytest.raises(ClusterError, match=r"one trial \(5 workers of 1 CPU\) needs 5 CPUs.* the cluster has 4 CPUs"):
+        num_concurrent(recipe, workers=5, cpus=1, gpus=0)
+
+
+def test_the_history_is_plain_json(make_space: Make, make_search: Make, play: Make) -> None:
+    search = make_search(make_space(RATES, "tuning.num_trials=2"))
+    play(search, falls)
+    lines = (search.history.folder.directory / FILE).read_text().splitlines()
+    assert {json.loads(line)["event"] for line in lines} == {"session", "begin", "point", "end"}

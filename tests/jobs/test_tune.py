@@ -1,0 +1,101 @@
+"""`jobs/tune.py` on two CPUs: a search whose driver is killed, with a trial that cannot succeed among its trials."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from rejoinder.recipe import load_recipe
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+CHECKOUT = Path(__file__).resolve().parents[2]
+# Weights of half a petabyte: no allocator gives as much, however generous the system is with memory it does not have.
+TOO_WIDE = 2**43
+SPACE = {
+    "model.name": "transformer",
+    "model.width": 16,
+    "model.feedforward_width": {"choice": [32, TOO_WIDE]},
+    "training.learning_rate": {"choice": [0.01, 0.003], "when": {"model.feedforward_width": 32}},
+}
+WORDS = [
+    "tiny", "scaling.num_workers=1", "cluster.num_cpus=2", "training.num_steps=20", "training.validate_every_steps=10",
+    "tuning.search=grid", "tuning.scheduler=none", "evaluation.num_samples=0", "evaluation.max_replies=8",
+    "evaluation.num_timed_replies=0",
+]  # fmt: skip
+
+
+def test_a_search_that_was_killed_keeps_what_had_ended_and_registers_the_best(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    file = tmp_path / "own.yaml"
+    file.write_text(yaml.safe_dump(SPACE, sort_keys=False))
+    command = [sys.executable, str(CHECKOUT / "jobs" / "tune.py"), *WORDS, f"tuning.space={file}"]
+    home = Path(environment["HOME"]) / ".rejoinder"
+    with open(tmp_path / "first.txt", "w") as out:
+        first = subprocess.Popen(command, env=environment, stdout=out, stderr=out, cwd=tmp_path)
+    wait_for(lambda: any(event["event"] == "end" for event in events(home)), first, tmp_path / "first.txt")
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait()
+    ended = {event["number"] for event in events(home) if event["event"] == "end"}
+    num_events = len(events(home))
+
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "best.yaml")], env=environment, cwd=tmp_path, capture_output=True,
+        text=True, timeout=400, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"found, made before: {len(ended)} trials that have ended" in done.stdout
+    later = events(home)[num_events:]
+    assert ended.isdisjoint(event["number"] for event in later if event["event"] == "begin")
+
+    ends = {event["number"]: event for event in events(home) if event["event"] == "end"}
+    assert [ends[number]["state"] for number in range(3)] == ["finished", "finished", "failed"]
+    assert ends[2]["reason"].startswith("out of memory: RuntimeError: ")
+    best = load_recipe(tmp_path / "best.yaml")
+    assert best.model.feedforward_width == 32  # type: ignore[attr-defined]
+    (page,) = home.glob("tuning/*/report.html")
+    assert "out of memory" in page.read_text()
+    (kept,) = home.glob("tuning/*/trial-*")  # the best one's alone
+    assert list(kept.glob("checkpoints/step_*/weights.safetensors"))
+    assert "alias 'candidate'" in done.stdout
+
+    client = MlflowClient(f"sqlite:///{home}/mlflow/mlflow.db")
+    runs = client.search_runs([client.get_experiment_by_name("rejoinder").experiment_id])
+    (search,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
+    trials = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == search.info.run_id]
+    assert len(trials) == len(runs) - 1 == 3
+    assert sorted(run.info.status for run in trials) == ["FAILED", "FINISHED", "FINISHED"]
+    losses = [run.data.metrics["valid_loss"] for run in trials if run.info.status == "FINISHED"]
+    assert search.data.metrics["best_valid_loss"] == pytest.approx(min(losses), abs=1e-6)
+
+
+def events(home: Path) -> list[dict[str, Any]]:
+    """The lines of the only search's history that are whole."""
+    found = []
+    for file in home.glob("tuning/*/trials.jsonl"):
+        for line in file.read_text().splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                continue
+    return found
+
+
+def wait_for(happened: Callable[[], bool], process: subprocess.Popen[Any], output: Path) -> None:
+    """Fails when the process ends first."""
+    deadline = time.monotonic() + 300
+    while not happened():
+        assert process.poll() is None, output.read_text()
+        assert time.monotonic() < deadline, output.read_text()
+        time.sleep(0.1)

@@ -1,0 +1,182 @@
+"""One sample in, a training run out: what the driver of a trial does, in a process of its own under Ray Tune."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from ray import tune
+from ray.train import UserCallback
+from ray.train.v2._internal.execution.callback import ControllerCallback
+from ray.train.v2.api import data_parallel_trainer
+from ray.util.queue import Empty, Queue
+
+from rejoinder.checkpoints import CheckpointStore
+from rejoinder.errors import RejoinderError, TuningError
+from rejoinder.models import build_model
+from rejoinder.recipe import Recipe
+from rejoinder.registry import tracked_run
+from rejoinder.shards import Prepared
+from rejoinder.storage import Folder, locked, written_whole
+from rejoinder.training import train
+from tuning.space import Sample, with_sample, with_words
+
+FAILURE, FACTS = "failure", "facts"
+"""Keys of the last thing a trial reports: why it failed, or what its driver measured of itself."""
+
+_POLL_S = 0.5
+STARTS_WITHIN_S = 600.0
+"""How long a trial's workers may take to start; on a busy machine that is minutes."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a trial is to do; travels as JSON, since Tune would read meanings into a nested configuration."""
+
+    number: int
+    sample: Sample
+    parent: int | None
+
+    def to_json(self) -> str:
+        """For Tune's `config`."""
+        return json.dumps(vars(self))
+
+
+class Reports(UserCallback):
+    """What Ray Train reports, for the trial's own thread to hand to Tune.
+
+    Ray's `TuneReportCallback` has another thread do that; where it meets the last word of the trial's own thread, both
+    wait for ever (seen with Ray 2.60).
+    """
+
+    def __init__(self) -> None:
+        self.constant: dict[str, float] = {}
+        """Metrics that stand beside every report."""
+        self._queue = Queue(actor_options={"num_cpus": 0})
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """In Ray Train's controller, after each validation; rank 0's metrics are those of all."""
+        self._queue.put(metrics[0] | self.constant)
+
+    def until_end_of(self, thread: threading.Thread) -> Iterator[dict[str, Any]]:
+        """Reports as they come, while the thread trains and after it."""
+        while True:
+            is_last = not thread.is_alive()
+            try:
+                yield self._queue.get(timeout=None if is_last else _POLL_S, block=not is_last)
+            except Empty:
+                if is_last:
+                    return
+
+
+def folder_of(search: Folder, number: int) -> Folder:
+    """Where a trial keeps its checkpoints."""
+    return search / f"trial-{number:04d}"
+
+
+def run_name_of(search_run_name: str, number: int) -> str:
+    """What a trial's run in MLflow is found by."""
+    return f"{search_run_name}-{number:04d}"
+
+
+def recipe_of(recipe: Recipe, sample: Sample) -> Recipe:
+    """What a trial trains: the sample, the search's number of steps, and the fewest workers.
+
+    One that took all that is free would leave the others without workers. There is room for them all, so each is
+    patient until those of a trial that was stopped have gone.
+    """
+    patience_s = max(STARTS_WITHIN_S, recipe.cluster.wait_for_nodes_s)
+    words = [f"scaling.num_workers={recipe.scaling.min_workers}", f"cluster.wait_for_nodes_s={patience_s}"]
+    return with_words(with_sample(recipe, sample), words, "trial")
+
+
+def train_trial(
+    config: dict[str, Any], recipe: Recipe, prepared: Prepared, search: Folder, run_name: str, search_run_id: str
+) -> None:
+    """The driver of one trial. Returns nothing: Tune would take a returned dictionary for a result.
+
+    What goes wrong is reported, not raised, so that its reason is one sentence and the search goes on. A process or
+    node that is lost is Tune's to start again; then training goes on from the trial's last checkpoint.
+    """
+    _do_without_cleaner()
+    work, reports, said = Work(**json.loads(config["work"])), Reports(), list[dict[str, Any]]()
+
+    def in_thread() -> None:
+        try:
+            said.append({FACTS: _train(work, reports, recipe, prepared, search, run_name, search_run_id)})
+        except Exception as error:
+            said.append({FAILURE: reason(error)})
+
+    thread = threading.Thread(target=in_thread, name="trial", daemon=True)
+    thread.start()
+    for metrics in reports.until_end_of(thread):
+        tune.report(metrics)
+    tune.report(said[0])
+
+
+def _train(
+    work: Work, reports: Reports, recipe: Recipe, prepared: Prepared, search: Folder, run_name: str, search_run_id: str
+) -> dict[str, float]:
+    """Unix times: when it began, when its run in MLflow was open, when it was trained, when all was recorded."""
+    begun_s = time.time()
+    trial = recipe_of(recipe, work.sample)
+    reports.constant = {"num_parameters": _num_parameters(trial, prepared)}
+    own = folder_of(search, work.number)
+    if work.parent is not None:
+        _begin_from(folder_of(search, work.parent), own, trial)
+    with tracked_run(trial, prepared, run_name_of(run_name, work.number), parent_run_id=search_run_id) as tracker:
+        opened_s = time.time()
+        train(trial, prepared, tracker, on_report=reports, folder=own)
+        trained_s = time.time()
+    return {"begun_s": begun_s, "opened_s": opened_s, "trained_s": trained_s, "recorded_s": time.time()}
+
+
+def reason(error: BaseException) -> str:
+    """Why a trial failed, in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, RejoinderError):
+        return " ".join(lines)
+    return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
+
+
+class _NoCleaner(ControllerCallback):
+    """In the place of Ray Train's own."""
+
+
+def _do_without_cleaner() -> None:
+    """In this process Ray Train starts no cleaner of placement groups beside its runs.
+
+    It is a detached process for each run, which is to free the run's group when the controller is killed, as that of
+    a stopped trial is. A group goes with the actor that made it anyway; and on a Ray without a dashboard the cleaner
+    never hears of the end: a search would leave one process behind for each trial that it stops.
+    """
+    data_parallel_trainer.PlacementGroupCleanerCallback = _NoCleaner
+
+
+def _begin_from(parent: Folder, own: Folder, recipe: Recipe) -> None:
+    """The parent's last checkpoint becomes this trial's first one, unless this trial has some already."""
+    num_best = recipe.training.keep_best
+    store = CheckpointStore(own / "checkpoints", num_best)
+    with locked(own.directory, "this trial"):
+        if store.last() is not None:
+            return
+        last = CheckpointStore(parent / "checkpoints", num_best).last()
+        if last is None:
+            raise TuningError(f"{parent}: the trial to go on from has no whole checkpoint")
+        store.directory.mkdir(parents=True, exist_ok=True)
+        with written_whole(store.directory / last.name) as partial:
+            shutil.copytree(last, partial, dirs_exist_ok=True)
+        store.keep(int(last.name.removeprefix("step_")))
+        store.close()
+
+
+def _num_parameters(recipe: Recipe, prepared: Prepared) -> int:
+    with torch.device("meta"):
+        model = build_model(recipe, prepared.manifest.vocabulary_size)
+    return sum(weights.numel() for weights in model.parameters())

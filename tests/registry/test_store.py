@@ -136,16 +136,19 @@ def test_a_server_that_is_not_there_is_said_in_seconds(with_words: Callable[...,
 
 
 def test_two_processes_may_open_a_new_store_at_the_same_time(tmp_path: Path) -> None:
+    # One by its default place, one by its address: it is the same file.
+    place = f"storage.uri={tmp_path}"
+    words = [place], [place, f"registry.tracking_uri=sqlite:///{tmp_path}/mlflow/mlflow.db"]
     program = (
         "from rejoinder.recipe import load_recipe\n"
         "from rejoinder.registry import Registry\n"
-        f"Registry(load_recipe('jobs/recipes/tiny.yaml', ['storage.uri={tmp_path}']))\n"
+        "Registry(load_recipe('jobs/recipes/tiny.yaml', {}))\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     environment.pop("MLFLOW_TRACKING_URI", None)
     both = [
-        subprocess.Popen([sys.executable, "-c", program], env=environment, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
+        subprocess.Popen([sys.executable, "-c", program.format(of)], env=environment, stderr=subprocess.PIPE, text=True)
+        for of in words
     ]
     for process in both:
         _, errors = process.communicate(timeout=120)

@@ -1,7 +1,36 @@
 """Runs and checkpoints in, MLflow runs, model versions and aliases out. The only room that imports mlflow."""
 
-from rejoinder.registry.store import Registry
+from rejoinder.registry.contest import Contestant, contest
+from rejoinder.registry.gate import LATENCY, Verdict, judge, table
+from rejoinder.registry.latency import compare_latency
+from rejoinder.registry.ledger import PROMOTED, REFUSED, ROLLED_BACK, Decision, Entry, Standing
+from rejoinder.registry.lineage import CHECKPOINT, Link, differences, links_now
+from rejoinder.registry.store import CHECKPOINT_TAG, Registry
 from rejoinder.registry.tracking import MlflowTracker, tracked_run, tracked_search
 from rejoinder.registry.versions import Version
 
-__all__ = ["MlflowTracker", "Registry", "Version", "tracked_run", "tracked_search"]
+__all__ = [
+    "CHECKPOINT",
+    "CHECKPOINT_TAG",
+    "LATENCY",
+    "PROMOTED",
+    "REFUSED",
+    "ROLLED_BACK",
+    "Contestant",
+    "Decision",
+    "Entry",
+    "Link",
+    "MlflowTracker",
+    "Registry",
+    "Standing",
+    "Verdict",
+    "Version",
+    "compare_latency",
+    "contest",
+    "differences",
+    "judge",
+    "links_now",
+    "table",
+    "tracked_run",
+    "tracked_search",
+]

@@ -158,9 +158,10 @@ class Ledger:
 
     def pointed_at(self, alias: str) -> int | None:
         """The version that MLflow's alias points at, which is what is served."""
+        aliases = dict[str, str]()
         with store_errors(self._uri), suppress_missing():
-            return int(self._client.get_model_version_by_alias(self._model, alias).version)
-        return None
+            aliases = dict(self._client.get_registered_model(self._model).aliases)
+        return int(aliases[alias]) if alias in aliases else None
 
     def _write(self, decision: Decision) -> RegistryError | None:
         """Why it may not have been written. A store that is busy, and two who make the ledger at once, pass."""
@@ -170,10 +171,11 @@ class Ledger:
             with store_errors(self._uri):
                 with suppress_existing():
                     self._client.create_registered_model(self.name, description=f"Decisions about {self._model}")
+                said = f"{decision.alias}: {decision.action} version {decision.version}. {decision.reason}"[:1000]
                 # One call, one transaction: an entry is never there by halves.
                 self._client.create_model_version(
-                    self.name, f"models:/{self._model}/{decision.version}", tags=tags, await_creation_for=0,
-                    description=f"{decision.alias}: {decision.action} version {decision.version}. {decision.reason}"[:5000],
+                    self.name, f"models:/{self._model}/{decision.version}", tags=tags, description=said,
+                    await_creation_for=0,
                 )  # fmt: skip
         except RegistryError as error:
             return error

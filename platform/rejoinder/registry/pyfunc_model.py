@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from rejoinder import checkpoints
 from rejoinder.corpora import Turn
 from rejoinder.dialogue import Responder
+from rejoinder.registry.documents import CHECKPOINT_FOLDER, verify_version
 
 
 class Message(BaseModel):
@@ -31,8 +32,10 @@ class ChatModel(PythonModel):
     """Conversations in, the assistant's reply to each out."""
 
     def load_context(self, context: PythonModelContext) -> None:
-        """Reads the checkpoint that the version carries; every sha256 is compared."""
-        self._responder = Responder(checkpoints.load(Path(context.artifacts["checkpoint"])))
+        """Reads the checkpoint that the version carries; the sha256 of every file of the version is compared."""
+        checkpoint = Path(context.artifacts[CHECKPOINT_FOLDER])
+        verify_version(checkpoint.parent)
+        self._responder = Responder(checkpoints.load(checkpoint))
         self._responder.engine.start()
 
     def predict(self, context: PythonModelContext, model_input: list[ChatInput]) -> list[str]:

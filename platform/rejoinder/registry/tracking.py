@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,8 @@ from rejoinder import cluster
 from rejoinder.recipe import Recipe
 from rejoinder.registry.connection import open_client, store_errors, tracking_uri
 from rejoinder.registry.delivery import Delivery, Kept, hand_over, in_short, waiting_file
+from rejoinder.registry.lineage import installed
+from rejoinder.registry.origin import code_tags
 from rejoinder.registry.recorder import Recorder, last_steps
 from rejoinder.registry.system_metrics import SystemMetrics
 from rejoinder.shards import Prepared
@@ -177,6 +177,7 @@ def _begin(client: MlflowClient, recipe: Recipe, prepared: Prepared, run_name: s
     settings = flatten(recipe.model_dump(mode="json", include={"data", "text", "model", "training", "scaling"}))
     tags = {
         "rejoinder.data": prepared.manifest.fingerprint,
+        **code_tags(),
         **{f"version.{k}": v for k, v in cluster.versions().items()},
     }
     client.log_batch(run_id, params=as_params(settings), tags=[RunTag(name, value) for name, value in tags.items()])
@@ -200,13 +201,6 @@ def as_params(settings: dict[str, str]) -> list[Param]:
         Param(name, value if len(value) <= _MAX_PARAM_CHARACTERS else value[:kept] + _CUT)
         for name, value in settings.items()
     ]
-
-
-@cache
-def installed() -> str:
-    """Every package of this process's environment, in the version that is installed, as `pip install -r` takes it."""
-    found = {(name, package.version) for package in distributions() if (name := package.metadata["Name"])}
-    return "".join(f"{name}=={version}\n" for name, version in sorted(found, key=lambda pair: pair[0].lower()))
 
 
 def flatten(tree: Any, path: str = "") -> dict[str, str]:

@@ -13,6 +13,8 @@ class Version:
     number: int
     run_id: str
     tags: dict[str, str]
+    created_s: float = 0.0
+    """Seconds since 1970."""
 
     def __str__(self) -> str:
         return f"models:/{self.model}/{self.number}"

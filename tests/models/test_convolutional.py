@@ -26,7 +26,7 @@ def test_every_kernel_steps_as_it_learns(
     assert_steps_are_forward(model, CONTEXTS)
     state = model.start(torch.tensor([[20]]), torch.tensor([[False]]))
     windows = {name: tuple(window.shape) for name, window in state.items() if name.startswith("window_")}
-    assert windows == {f"window_{layer}": (1, kernel_size - 1, 16) for layer in range(layers)}
+    assert windows == {f"window_{layer}_BPD": (1, kernel_size - 1, 16) for layer in range(layers)}
 
 
 def test_the_decoder_sees_no_future_and_as_far_back_as_its_settings_say(build_small: BuildSmall) -> None:

@@ -8,5 +8,6 @@ It passes tests/contract/test_every_model.py by being there. The legend of shape
 """
 
 from rejoinder.models.base import Seq2Seq, State, build_model, empty_state, select_rows
+from rejoinder.models.inference import prepared_for_inference
 
-__all__ = ["Seq2Seq", "State", "build_model", "empty_state", "select_rows"]
+__all__ = ["Seq2Seq", "State", "build_model", "empty_state", "prepared_for_inference", "select_rows"]

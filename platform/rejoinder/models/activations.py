@@ -26,15 +26,15 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, hidden_width: int, activation: str, dropout: float = 0.0) -> None:
         super().__init__()
-        self._gated = activation == "swiglu"
-        self.up = nn.Linear(width, 2 * hidden_width if self._gated else hidden_width)
-        self.activation = ACTIVATIONS["silu" if self._gated else activation]()
+        self.is_gated = activation == "swiglu"
+        self.up = nn.Linear(width, 2 * hidden_width if self.is_gated else hidden_width)
+        self.activation = ACTIVATIONS["silu" if self.is_gated else activation]()
         self.dropout = nn.Dropout(dropout)
         self.down = nn.Linear(hidden_width, width)
 
     def forward(self, hidden_BTD: Tensor) -> Tensor:
         inner = self.up(hidden_BTD)
-        if self._gated:
+        if self.is_gated:
             gate, value = inner.chunk(2, dim=-1)
             inner = self.activation(gate) * value
         else:

@@ -27,7 +27,7 @@ State = dict[str, Tensor]
 """All that a decoder keeps between two steps, the context's encoding included. Names end in the dimensions, as in
 `reply_keys_0_BHTK`. The first is B, and rows know nothing of each other, so rows can be taken, put together and left
 out freely. An S or a T may be cut before a step: to the longest context of its rows, to one more than what the row that
-is farthest has read."""
+is farthest has read. What has an S is the context's: beams share it, unless a step returns it anew."""
 
 
 class Seq2Seq(nn.Module, ABC):
@@ -66,6 +66,14 @@ class Seq2Seq(nn.Module, ABC):
         The state after it has the sizes of the one given, whose tensors are written to wherever that saves a copy.
         Rows may stand at different positions.
         """
+
+    def looked_at(self, batch: Batch) -> Tensor | None:
+        """weights_BTS: where the decoder looked in the context when it said each reply token, for people to look at.
+
+        The mean over its layers and heads: rows sum to 1 over the context's tokens, and padding has 0. What stands at a
+        reply's padding means nothing. None for an architecture that does not look back, or does not tell.
+        """
+        return None
 
     def load_pretrained(self) -> None:
         """Takes over weights that were learnt elsewhere, before a run's first step. Raises ModelError when it cannot.

@@ -23,6 +23,7 @@ from rejoinder.models.base import Seq2Seq, State, reply_tokens
 from rejoinder.models.dropout import WordDropout
 from rejoinder.models.initialisation import initialise
 from rejoinder.models.layers import attention_weights, fill_up, output_layer
+from rejoinder.models.looking import looked_with
 from rejoinder.models.settings import Positive, Seq2SeqSettings, Share
 
 HALF = 0.5**0.5
@@ -97,6 +98,9 @@ class Convolutional(Seq2Seq):
         hidden_BTD, _ = self._decode(embedded_BTD, windows, keys_BSD, values_BSD, batch.context_is_pad_BS)
         return reply_tokens(hidden_BTD, batch)
 
+    def looked_at(self, batch: Batch) -> Tensor | None:
+        return looked_with(self, batch, [layer.attention_dropout for layer in self._decoder()])
+
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
         keys_BSD, values_BSD = self._encode(context_ids_BS, context_is_pad_BS)
         state = {
@@ -164,6 +168,11 @@ class _Normalised(nn.Module):
         self.direction = nn.Parameter(torch.randn(num_outputs, num_inputs) * (variance / num_inputs) ** 0.5)
         self.length = nn.Parameter(torch.ones(num_outputs))
         self.bias = nn.Parameter(torch.zeros(num_outputs))
+        self._folded: Tensor | None = None
+
+    def fold(self) -> None:
+        """Makes the matrix once for all, for a model that learns no more."""
+        self._folded = self.weight().detach()
 
     def take_lengths(self) -> None:
         """The lengths become those of the directions, once these were drawn."""
@@ -171,6 +180,8 @@ class _Normalised(nn.Module):
 
     def weight(self) -> Tensor:
         """The matrix, (outputs, inputs)."""
+        if self._folded is not None:
+            return self._folded
         scale: Tensor = self.length / torch.linalg.vector_norm(self.direction, dim=1)
         return self.direction * scale[:, None]
 

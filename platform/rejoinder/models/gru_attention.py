@@ -18,6 +18,7 @@ from rejoinder.models.cells import initialise_recurrent, make_cell, read_packed
 from rejoinder.models.dropout import WordDropout, token_dropout
 from rejoinder.models.initialisation import initialise
 from rejoinder.models.layers import attention_weights, fill_up, output_layer
+from rejoinder.models.looking import looked_with
 from rejoinder.models.settings import Positive, RecurrentSettings, Share, even_width
 
 
@@ -84,6 +85,9 @@ class GruAttention(Seq2Seq):
         outputs_BTD, _ = self.decoder(self._embed(batch.reply_input_ids_BT), hidden_LBD)
         attended_BTD = self._attend(outputs_BTD, self.key(memory_BSD), memory_BSD, batch.context_is_pad_BS)
         return reply_tokens(attended_BTD, batch)
+
+    def looked_at(self, batch: Batch) -> Tensor | None:
+        return looked_with(self, batch, [self.attention_dropout])
 
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
         memory_BSD, hidden_LBD = self._encode(context_ids_BS, context_is_pad_BS)

@@ -202,7 +202,7 @@ class Pretrained(Seq2Seq):
         T = replies[0][0].shape[2]
         # Column t of the step is what a row read T - 1 - t tokens ago; the last is what it reads now.
         places_BT = torch.arange(T, device=ids_B.device) - (T - 1) + num_read_B[:, None]
-        moved = [tuple(_moved(tensor, places_BT[:, :-1]) for tensor in pair) for pair in replies]
+        moved = [(_moved(keys, places_BT[:, :-1]), _moved(values, places_BT[:, :-1])) for keys, values in replies]
         cache = library.make_cache(moved, _pairs("context", "BHSK", state))
         # The context's keys and values are in the cache; only the shape of what they were made from is looked at.
         nothing_BSD = self.embedding.weight.new_zeros(()).expand(*context_is_pad_BS.shape, self.output.in_features)

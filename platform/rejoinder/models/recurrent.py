@@ -20,6 +20,7 @@ from rejoinder.models.cells import initialise_recurrent, make_cell, read_packed
 from rejoinder.models.dropout import WordDropout, token_dropout
 from rejoinder.models.initialisation import initialise
 from rejoinder.models.layers import fill_up, output_layer
+from rejoinder.models.looking import looked_with
 from rejoinder.models.settings import Positive, RecurrentSettings, Share, even_width, heads_divide
 
 
@@ -124,6 +125,9 @@ class Recurrent(Seq2Seq):
         state = self._encode(batch.context_ids_BS, batch.context_is_pad_BS)
         attended_BTD, _ = self._decode(batch.reply_input_ids_BT, state)
         return reply_tokens(attended_BTD, batch)
+
+    def looked_at(self, batch: Batch) -> Tensor | None:
+        return None if self.attention is None else looked_with(self, batch, [self.attention.dropout])
 
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
         state = self._encode(context_ids_BS, context_is_pad_BS)

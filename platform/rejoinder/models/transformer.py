@@ -14,6 +14,7 @@ from rejoinder.models.base import Seq2Seq, State, reply_tokens
 from rejoinder.models.dropout import WordDropout
 from rejoinder.models.initialisation import initialise
 from rejoinder.models.layers import fill_up, output_layer, rotations, sinusoids
+from rejoinder.models.looking import looked_by
 from rejoinder.models.settings import Positive, Seq2SeqSettings, Share, heads_divide
 from rejoinder.models.transformer_layers import DecoderLayer, EncoderLayer, make_norm
 
@@ -75,7 +76,7 @@ class Transformer(Seq2Seq):
     def __init__(self, settings: Settings, num_ids: int, max_context_tokens: int, max_reply_tokens: int) -> None:
         super().__init__()
         self.num_ids, self.max_context_tokens, self.max_reply_tokens = num_ids, max_context_tokens, max_reply_tokens
-        width, pre = settings.width, settings.norm_position == "pre"
+        width, pre, self._num_heads = settings.width, settings.norm_position == "pre", settings.num_heads
         self._scale = width**0.5
         self.embedding = nn.Embedding(num_ids, width)
         self.encoder_layers = nn.ModuleList(EncoderLayer(settings) for _ in range(settings.num_encoder_layers))
@@ -124,9 +125,14 @@ class Transformer(Seq2Seq):
         hidden_ND: Tensor = self.decoder_norm(reply_tokens(hidden_BTD, batch))
         return hidden_ND
 
+    def looked_at(self, batch: Batch) -> Tensor | None:
+        attentions = [layer.cross_attention for layer in self._decoder()]
+        queries, keys = [attention.query for attention in attentions], [attention.key_value for attention in attentions]
+        return looked_by(self, batch, queries, keys, self._num_heads)
+
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
         memory_BSD = self._encode(context_ids_BS, context_is_pad_BS)
-        B, device = len(context_ids_BS), context_ids_BS.device
+        B, device = context_ids_BS.shape[0], context_ids_BS.device
         state: State = {
             "num_read_B": torch.zeros(B, dtype=torch.long, device=device),
             "context_is_pad_BS": fill_up(context_is_pad_BS, self.max_context_tokens, value=True),

@@ -34,7 +34,7 @@ class Attention(nn.Module):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
-        self._H, self._dropout = settings.num_heads, settings.share_of_attention
+        self.num_heads, self._dropout = settings.num_heads, settings.share_of_attention
         self.query = nn.Linear(settings.width, settings.width, bias=False)
         self.key_value = nn.Linear(settings.width, 2 * settings.width, bias=False)
         self.out = nn.Linear(settings.width, settings.width, bias=False)
@@ -62,7 +62,7 @@ class Attention(nn.Module):
 
     def _heads(self, hidden_BTD: Tensor) -> Tensor:
         B, T, D = hidden_BTD.shape
-        return hidden_BTD.view(B, T, self._H, D // self._H).transpose(1, 2)
+        return hidden_BTD.view(B, T, self.num_heads, D // self.num_heads).transpose(1, 2)
 
 
 def make_feedforward(settings: Settings) -> FeedForward:
@@ -135,7 +135,7 @@ class DecoderLayer(_Layer):
         """One position; writes its key and value into the cache at each row's own place."""
         seen_B1D = self._read(self.self_norm, hidden_B1D)
         key_BH1K, value_BH1K = self.self_attention.keys_and_values(seen_B1D)
-        rows_B = torch.arange(len(num_read_B), device=num_read_B.device)
+        rows_B = torch.arange(num_read_B.shape[0], device=num_read_B.device)
         keys_BHTK[rows_B, :, num_read_B] = turned(key_BH1K, rotations_B11K)[:, :, 0].to(keys_BHTK.dtype)
         values_BHTK[rows_B, :, num_read_B] = value_BH1K[:, :, 0].to(values_BHTK.dtype)
         queries_BH1K = turned(self.self_attention.queries(seen_B1D), rotations_B11K)

@@ -1,0 +1,1 @@
+"""Replies against CTranslate2 and Hugging Face's generate. One file a question."""

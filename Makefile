@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-slow check bench bench-data bench-data-scale bench-training bench-training-gpu bench-models format lock clean
+.PHONY: help demo test test-slow check bench bench-data bench-data-scale bench-training bench-training-gpu bench-engine bench-models bench-tuning format lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -12,10 +12,10 @@ demo: $(VENV)/ready   ## real conversations in, a reply over HTTP out, in minute
 	$(BIN)/python jobs/demo.py
 
 test: $(VENV)/ready   ## the quick tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/ready  ## the tests that start clusters and kill processes
-	$(BIN)/python -m pytest -m slow --durations=20
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --durations=20
 
 check: $(VENV)/ready  ## style, types, import contracts
 	$(BIN)/ruff check .
@@ -23,7 +23,7 @@ check: $(VENV)/ready  ## style, types, import contracts
 	$(BIN)/mypy
 	PYTHONPATH=platform:. $(BIN)/lint-imports
 
-bench: bench-data bench-training bench-models  ## every comparison with peers; exits 1 when a figure is short of its floor
+bench: bench-data bench-training bench-engine bench-models bench-tuning  ## every comparison with peers; exits 1 when a figure is short of its floor
 
 bench-data: $(VENV)/ready  ## preparing and reading data against tokenizers, datasets, DataLoader, Ray Data: minutes
 	PYTHONPATH=platform:. $(BIN)/python -m bench data
@@ -37,8 +37,14 @@ bench-training: $(VENV)/ready  ## pace, quality, starts and memory against torch
 bench-training-gpu: $(VENV)/ready  ## recipes base and large on one GPU in bf16: minutes
 	PYTHONPATH=platform:. $(BIN)/python -m bench training-gpu
 
+bench-engine: $(VENV)/ready  ## replies against CTranslate2 and generate: closed batches, arrivals by chance, GRU, contexts: half an hour
+	PYTHONPATH=platform:. $(BIN)/python -m bench engine
+
 bench-models: $(VENV)/ready  ## our models side by side after the same time, by the length of the context: ten minutes
 	PYTHONPATH=platform:. $(BIN)/python -m bench models
+
+bench-tuning: $(VENV)/ready  ## ASHA and TPE beside a full grid; what a trial costs beside its training: a quarter of an hour
+	PYTHONPATH=platform:. $(BIN)/python -m bench tuning
 
 format: $(VENV)/ready  ## puts style right
 	$(BIN)/ruff check --fix .

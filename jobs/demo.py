@@ -4,8 +4,9 @@ import _checkout  # noqa: F401  (first: this checkout's code)
 
 from rejoinder import cluster
 from rejoinder.command_line import run
+from rejoinder.promotion import promote_stage
 from rejoinder.recipe import Recipe
-from rejoinder.stages import promote_stage, train_stage
+from rejoinder.stages import train_stage
 from serve import ask_stage, deploy_stage, say_what_next
 
 

@@ -52,7 +52,7 @@ def tree(tmp_path: Path) -> dict[str, Any]:
         "text": dict(TEXT),
         "model": {"name": "gru_attention", "width": 16},
         "training": {"num_steps": 4, "batch_tokens": 512, "warmup_steps": 1},
-        "evaluation": {"batch_tokens": 512},
+        "evaluation": {"batch_tokens": 512, "behaviour": [], "num_self_chats": 0, "num_attention_maps": 0},
         "storage": {"uri": str(tmp_path / "home")},
         "cluster": {"address": "local", "num_cpus": 4},
         "registry": {"tracking_uri": None},

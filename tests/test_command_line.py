@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytest
 
@@ -168,3 +168,45 @@ def test_a_wrong_flag_is_2(job: Job, word: str, capsys: pytest.CaptureFixture[st
         job("tiny", word)
     assert leaving.value.code == 2
     assert "usage: " in capsys.readouterr().err
+
+
+def versions(
+    recipe: Recipe,
+    what: Annotated[Literal["list", "show"], "what to do"] = "list",
+    which: Annotated[str, "which one"] = "champion",
+    *,
+    to: Annotated[str, "an alias"] = "champion",
+) -> None:
+    """Says how it was called."""
+    print(recipe.name, what, which, to, recipe.training.seed)
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ([], "demo list champion champion 0"),
+        (["tiny"], "tiny list champion champion 0"),
+        (["show", "3"], "demo show 3 champion 0"),
+        (["tiny", "training.seed=5", "show", "3", "--to", "canary"], "tiny show 3 canary 5"),
+        (["tiny", "show", "training.seed=5"], "tiny show champion champion 5"),
+    ],
+)
+def test_a_job_may_have_words_of_its_own(argv: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    run(versions, argv)
+    assert capsys.readouterr().out.strip() == says
+
+
+@pytest.mark.parametrize("argv", [["tiny", "sho"], ["shwo"], ["tiny", "shwo", "3"]])
+def test_a_word_that_is_nothing_to_do_is_refused_with_what_there_is(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as leaving:
+        run(versions, argv)
+    assert leaving.value.code == 1
+    assert "is nothing to do; did you mean 'show'? (there are: list, show)" in capsys.readouterr().err
+
+
+def test_a_word_too_many_is_no_override(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(versions, ["tiny", "show", "3", "4"])
+    assert "'4' is no override" in capsys.readouterr().err

@@ -60,7 +60,7 @@ def commands() -> list[Any]:
     """Every `python jobs/NAME.py ...` that stands in a page."""
     found = []
     for page in PAGES:
-        for line in re.findall(r"python (jobs/\w+\.py[^`\n]*)", page.read_text()):
+        for line in re.findall(r"python (jobs/\w+\.py[^`\n]*)", page.read_text().replace("\\\n", " ")):
             words = shlex.split(line, comments=True)
             if not any(word.startswith("[") for word in words):
                 found.append(pytest.param(words, id=f"{page.name}: {' '.join(words)}"))

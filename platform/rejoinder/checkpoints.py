@@ -120,7 +120,7 @@ def _write_patiently(directory: Path, contents: dict[str, bytes], retry_s: float
             with written_whole(directory) as partial:
                 for name, content in contents.items():
                     (partial / name).write_bytes(content)
-                _write_manifest(partial)
+                write_manifest(partial)
             return
         except (OSError, StorageError) as error:
             said = str(error) if isinstance(error, StorageError) else f"{directory}: cannot be written: {error}"
@@ -137,7 +137,7 @@ def export(checkpoint: Path, target: Path) -> None:
     with written_whole(target) as partial:
         for name in (WEIGHTS, TOKENIZER, RECIPE, PROGRESS):
             shutil.copyfile(checkpoint / name, partial / name)
-        _write_manifest(partial)
+        write_manifest(partial)
 
 
 def load(directory: Path, device: torch.device | str = "cpu") -> Trained:
@@ -313,7 +313,8 @@ class CheckpointStore:
             return None
 
 
-def _write_manifest(directory: Path) -> None:
+def write_manifest(directory: Path) -> None:
+    """The sha256 of every file of a directory, for `verify`. To be written last."""
     files = {
         file.name: {"sha256": sha256_of(file), "size_bytes": file.stat().st_size}
         for file in sorted(directory.iterdir())

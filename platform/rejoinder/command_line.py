@@ -3,7 +3,9 @@
     python jobs/NAME.py [RECIPE] [section.key=value ...] [--flags]
 
 A job is a function `job(recipe, *, flag=default)`: its keyword-only parameters are its flags, documented by
-`Annotated[type, "help"]`. `--help` comes from the recipe's own docstrings, `--print` shows the final recipe.
+`Annotated[type, "help"]`. Other parameters after the recipe are words, the first of them a `Literal` of what there is
+to do, such as `models.py [RECIPE] show 3`. `--help` comes from the recipe's own docstrings, `--print` shows the final
+recipe.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from rejoinder import console
-from rejoinder.errors import RejoinderError, StorageError
+from rejoinder import catalog, console
+from rejoinder.errors import RecipeError, RejoinderError, StorageError
 from rejoinder.recipe import Recipe, explain, load_recipe
 
 RECIPES = Path(__file__).resolve().parents[2] / "jobs" / "recipes"
@@ -38,11 +40,12 @@ def run(job: Callable[..., object], argv: Sequence[str] | None = None) -> None:
     if debug:
         os.environ["REJOINDER_DEBUG"] = "1"
     try:
-        recipe = _recipe(arguments.pop("words"), explain_only=arguments.pop("help"), parser=parser)
+        words, asked = _own_words(job, arguments.pop("words"))
+        recipe = _recipe(words, explain_only=arguments.pop("help"), parser=parser)
         if arguments.pop("print"):
             sys.stdout.write(recipe.to_yaml())
             return
-        job(recipe, **arguments)
+        job(recipe, **asked, **arguments)
     except RejoinderError as error:
         _leave(error, debug)
     except OSError as error:
@@ -50,6 +53,28 @@ def run(job: Callable[..., object], argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt as stopped:
         console.fail(str(stopped) or "stopped by Ctrl-C; the same command goes on from where it was")
         sys.exit(130)
+
+
+def _own_words(job: Callable[..., object], words: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Takes a job's own words out of the command line: from the first that is one of its actions, those without `=`."""
+    names = _word_names(job)
+    if not names:
+        return words, {}
+    actions = get_args(get_args(get_type_hints(job, include_extras=True)[names[0]])[0])
+    plain = [word for word in words if "=" not in word]
+    start = next((place for place, word in enumerate(plain) if word in actions), None)
+    if start is None:
+        if unknown := [word for word in plain if word != plain[0] or not _recipe_file(word).exists()]:
+            raise RecipeError(f"{unknown[0]!r} is nothing to do; {catalog.choices(unknown[0], list(actions))}")
+        return words, {}
+    taken = plain[start:][: len(names)]
+    rest = plain[:start] + plain[start + len(names) :] + [word for word in words if "=" in word]
+    return rest, dict(zip(names, taken, strict=False))
+
+
+def _word_names(job: Callable[..., object]) -> list[str]:
+    parameters = list(inspect.signature(job).parameters.values())[1:]
+    return [parameter.name for parameter in parameters if parameter.kind is parameter.POSITIONAL_OR_KEYWORD]
 
 
 def _recipe(words: list[str], explain_only: bool, parser: argparse.ArgumentParser) -> Recipe:
@@ -71,8 +96,9 @@ def _recipe_file(word: str) -> Path:
 
 
 def _parser(job: Callable[..., object]) -> argparse.ArgumentParser:
+    own = "".join(f" {name.upper()}" for name in _word_names(job))
     parser = argparse.ArgumentParser(
-        usage="%(prog)s [RECIPE] [section.key=value ...] [flags]", description=inspect.getdoc(job), add_help=False
+        usage=f"%(prog)s [RECIPE]{own} [section.key=value ...] [flags]", description=inspect.getdoc(job), add_help=False
     )
     parser.add_argument(
         "words", nargs="*", metavar="RECIPE section.key=value",

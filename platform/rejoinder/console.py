@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
@@ -98,6 +99,26 @@ class _BarWithNote(Progress):
         for task in self.tasks:
             if note := task.fields["note"]:
                 yield Text(f"   {note}", style="dim", no_wrap=True, overflow="ellipsis")
+
+
+class LiveView:
+    """What `make` gives is shown and kept up to date while the block lasts, in a terminal; elsewhere nothing is.
+
+    Lines that are said meanwhile stand above it; what it showed last stays.
+    """
+
+    def __init__(self, make: Callable[[], RenderableType]) -> None:
+        self.is_live = _out.is_terminal
+        self._live = Live(get_renderable=make, console=_out, refresh_per_second=2) if self.is_live else None
+
+    def __enter__(self) -> LiveView:
+        if self._live is not None:
+            self._live.start(refresh=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
 
 
 def duration(seconds: float) -> str:

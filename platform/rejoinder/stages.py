@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
-from rejoinder import catalog, checkpoints, cluster, console
+from rejoinder import catalog, checkpoints, cluster, console, exporters
 from rejoinder.corpora import Turn
 from rejoinder.dialogue import Responder
-from rejoinder.errors import EvaluationError
-from rejoinder.evaluation import Evaluation, Sample, evaluate
+from rejoinder.errors import EvaluationError, StorageError
+from rejoinder.evaluation import Compared, Evaluation, compared, evaluated, name_of, require
+from rejoinder.evaluation.self_chat import SelfChat, self_chat
 from rejoinder.recipe import Recipe
+from rejoinder.recipe.base import absolute_path
 from rejoinder.registry import Registry, Version, tracked_run
+from rejoinder.replies import ROWS_PER_PIECE, Replies, counted, reply_to_file
 from rejoinder.shards import REPORT, Prepared, prepare
-from rejoinder.storage import Folder, Storage, sha256_of
+from rejoinder.storage import Folder, Storage, write_text_whole
 from rejoinder.text import SPLITS, Tokenizer
 from rejoinder.training import TrainedRun, run_fingerprint, train
 
@@ -57,6 +60,7 @@ def train_stage(recipe: Recipe, *, fresh: bool = False) -> Registered:
     """Shards to a registered model version, by way of a trained and evaluated checkpoint."""
     with cluster.connect(recipe):
         prepared = prepare_stage(recipe)
+        require(recipe, prepared.manifest, "test")  # not only when all is trained
         name = Storage(recipe).run(run_fingerprint(recipe, prepared)).name
         with console.stage(f"Train: {recipe.model.name} on {_workers(recipe)}"):
             with tracked_run(recipe, prepared, name, fresh=fresh) as tracker:
@@ -71,19 +75,18 @@ def train_stage(recipe: Recipe, *, fresh: bool = False) -> Registered:
     return Registered(run, evaluation, version)
 
 
-def evaluate_stage(recipe: Recipe, checkpoint: Path, shards: Path | Folder, split: str) -> Evaluation:
-    """Checkpoint to metrics and samples; what was measured of the same checkpoint before is used again."""
+def evaluate_stage(
+    recipe: Recipe, checkpoint: Path, shards: Path | Folder, split: str, name: str | None = None
+) -> Evaluation:
+    """Checkpoint to figures, samples and a report; what was measured of the same checkpoint before is used again."""
     with console.stage(f"Evaluate: {split} split"):
-        beside, file = Storage(recipe).holding(checkpoint.parent), f"{checkpoint.name}-evaluation-{split}.json"
-        key = recipe.fingerprint("evaluation", "decoding") + sha256_of(checkpoint / checkpoints.MANIFEST)
-        found = _read_evaluation(beside.read_text(file), key)
-        evaluation = found or evaluate(recipe, checkpoint, shards, split)
-        if found is None:
-            beside.write_text(
-                file, json.dumps({"key": key, "evaluation": asdict(evaluation)}, indent=1, ensure_ascii=False)
-            )
-        console.say(f"   {_state(found is not None)} {beside}/{file}")
+        kept = evaluated(recipe, checkpoint, shards, split, name)
+        evaluation = kept.evaluation
+        console.say(f"   {_state(kept.reused)} {kept.file}")
         console.say(f"   {evaluation.num_exchanges:,} exchanges: {_shown(evaluation.metrics, split)}")
+        for line in evaluation.lines():
+            console.say(f"   {line}")
+        console.say(f"   look at it: {_link(kept.page)}")
         for number, sample in enumerate(evaluation.samples, start=1):
             console.say(f"\n   sample {number}")
             for turn in sample.context.splitlines():
@@ -93,20 +96,47 @@ def evaluate_stage(recipe: Recipe, checkpoint: Path, shards: Path | Folder, spli
     return evaluation
 
 
-def evaluate_job(recipe: Recipe, of: str, split: str) -> Evaluation:
-    """Evaluates a checkpoint's directory, or a registered version by alias or number."""
+def evaluate_job(recipe: Recipe, of: str, split: str, against: str | None = None) -> Evaluation:
+    """Evaluates a checkpoint's directory, or a registered version by alias or number; and how it differs from another.
+
+    Of two, the first one's evaluation is given back.
+    """
     if split not in SPLITS:
         raise EvaluationError(f"--split {split}: {catalog.choices(split, list(SPLITS))}")
     with cluster.connect(recipe):
         prepared = prepare_stage(recipe)
-        checkpoint = _checkpoint(recipe, of)
-        _require_same_tokenizer(checkpoint, prepared)
-        return evaluate_stage(recipe, checkpoint, prepared.folder, split)
+        require(recipe, prepared.manifest, split)
+        chosen = list[tuple[str, Path]]()
+        for which in (of, against):
+            if which is not None:
+                checkpoint = _checkpoint(recipe, which)
+                _require_same_tokenizer(checkpoint, prepared)
+                chosen.append((name_of(checkpoint) if Path(which).is_dir() else which, checkpoint))
+        found = [evaluate_stage(recipe, checkpoint, prepared.folder, split, name) for name, checkpoint in chosen]
+        first, *others = chosen
+        for other in others:
+            compare_stage(recipe, first, other, prepared.folder, split)
+        return found[0]
+
+
+def compare_stage(
+    recipe: Recipe, of: tuple[str, Path], against: tuple[str, Path], shards: Path | Folder, split: str
+) -> Compared:
+    """Two checkpoints, each with its name, to their differences on the same exchanges, and a report."""
+    (name, checkpoint), (other_name, other) = of, against
+    with console.stage(f"Compare: {name} against {other_name} on the {split} split"):
+        found = compared(recipe, checkpoint, other, shards, split, (name, other_name))
+        for line in found.lines():
+            console.say(f"   {line}")
+        console.say(f"   look at it: {_link(found.page)}")
+    return found
 
 
 def chat_in_terminal(recipe: Recipe, of: str) -> None:
     """Reads a turn, writes a reply as the recipe's `decoding` says, until an empty line or the end of the input."""
-    responder = Responder(checkpoints.load(_checkpoint(recipe, of)), fallback_reply=recipe.serving.fallback_reply)
+    wanted, fallback = recipe.decoding, recipe.serving.fallback_reply
+    num_slots = max(wanted.num_beams, wanted.num_candidates, wanted.num_replies)
+    responder = Responder(checkpoints.load(_checkpoint(recipe, of)), num_slots, fallback_reply=fallback)
     decoding = responder.decoding(**recipe.decoding.model_dump())
     responder.engine.start()
     console.say("Say something; an empty line ends the conversation.")
@@ -114,13 +144,74 @@ def chat_in_terminal(recipe: Recipe, of: str) -> None:
     try:
         while text := input("you:    ").strip():
             turns.append(Turn("user", text))
-            reply = responder.reply(responder.context(turns, "assistant"), decoding)
-            turns.append(Turn("assistant", reply.text))
-            console.say(f"model:  {reply.text}")
+            context = responder.context(turns, "assistant")
+            several = decoding.num_replies > 1
+            replies = responder.replies(context, decoding) if several else [responder.reply(context, decoding)]
+            turns.append(Turn("assistant", replies[0].text))
+            for reply in replies:
+                console.say(f"model:  {reply.text}" + (f"   ({reply.score:.2f})" if reply.score is not None else ""))
+                for one in reply.logprobs:
+                    others = "  ".join(f"{text!r} {math.exp(logprob):.3f}" for text, logprob in one.most_probable)
+                    console.say(f"        {one.text!r:14} {math.exp(one.logprob):.3f}   {others}".rstrip())
     except EOFError:
         console.say()
     finally:
         responder.engine.stop()
+
+
+def reply_job(
+    recipe: Recipe, of: str, input: str | None, output: str | None, *, format: str | None = None,
+    column: str | None = None, rows_per_piece: int = ROWS_PER_PIECE, fresh: bool = False,
+) -> Replies:  # fmt: skip
+    """A checkpoint's replies to every row of files; the same command goes on after an interruption."""
+    if input is None or output is None:
+        missing = "--input FILE" if input is None else "--output DIRECTORY"
+        raise StorageError(f"{missing} is needed: conversations to reply to, and where the rows with replies go")
+    with console.stage(f"Reply: {of} to {input}"):
+        found = reply_to_file(
+            recipe, _checkpoint(recipe, of), absolute_path(input), absolute_path(output), format=format, column=column,
+            rows_per_piece=rows_per_piece, fresh=fresh,
+        )  # fmt: skip
+        before = f", {found.num_found:,} of them found, made before" if found.num_found else ""
+        console.say(f"   {_state(found.num_found == found.num_parts)} {found.output}")
+        console.say(f"   {counted(found.done.num_rows, 'row')} in {counted(found.num_parts, 'piece')}{before}")
+        if found.done.num_broken:
+            console.say(f"   {counted(found.done.num_broken, 'row')} without a reply, such as")
+            for line in found.done.broken:
+                console.say(f"      {line}")
+    return found
+
+
+def self_chat_job(
+    recipe: Recipe, of: str, other: str | None, *, num_conversations: int, num_turns: int, output: str | None = None
+) -> SelfChat:
+    """Two models, or one twice, talk to each other, here and now, without Ray."""
+    with console.stage(f"Talk: {of} with {other or 'itself'}"):
+        first = checkpoints.load(_checkpoint(recipe, of))
+        second = checkpoints.load(_checkpoint(recipe, other)) if other is not None else None
+        names = (of, other or of)
+        chat = self_chat(recipe, first, second, num_conversations=num_conversations, num_turns=num_turns, names=names)
+        for talk in chat.conversations[: min(3, num_conversations)]:
+            for place, turn in enumerate(talk.turns):
+                mark = "   (loop)" if place in (talk.repeated_at, talk.circle_at) else ""
+                console.say(f"      | {turn}{mark}")
+            console.say()
+        for name, value in chat.metrics.items():
+            console.say(f"   {name:28}  {value:.3f}")
+        if output is not None:
+            file = Path(output).absolute()
+            write_text_whole(file, chat.to_json())
+            console.say(f"   made: {file}")
+    return chat
+
+
+def export_job(recipe: Recipe, of: str, format: str, to: str) -> None:
+    """Writes a checkpoint's model, or a registered version's, for another runtime."""
+    directory = Path(to).absolute()
+    with console.stage(f"Export: {of} to {format}"):
+        trained = checkpoints.load(_checkpoint(recipe, of))
+        exporters.export(trained, format, directory)
+        console.say(f"   {trained.recipe.model.name} of {trained.model.num_parameters:,} weights: {directory}")
 
 
 def _checkpoint(recipe: Recipe, of: str) -> Path:
@@ -138,15 +229,6 @@ def _require_same_tokenizer(checkpoint: Path, prepared: Prepared) -> None:
             f"{checkpoint} was trained with another tokenizer than {prepared.folder}; give the recipe that it was "
             f"trained with: {checkpoint / checkpoints.RECIPE}"
         )
-
-
-def promote_stage(recipe: Recipe, number: int | None = None, alias: str = "champion") -> Version:
-    """An alias moves to a version, by default to the candidate."""
-    with console.stage(f"Promote: {alias}"):
-        registry = Registry(recipe)
-        version = registry.promote(number, alias)
-        console.say(f"   {version} is now the {alias!r} in {registry.uri}")
-    return version
 
 
 def _workers(recipe: Recipe) -> str:
@@ -168,12 +250,5 @@ def _shown(metrics: dict[str, float], split: str) -> str:
     )
 
 
-def _read_evaluation(text: str | None, key: str) -> Evaluation | None:
-    try:
-        data = json.loads(text or "{}")
-    except ValueError:
-        return None
-    if data.get("key") != key:
-        return None
-    found = data["evaluation"]
-    return Evaluation(**(found | {"samples": [Sample(**sample) for sample in found["samples"]]}))
+def _link(place: str) -> str:
+    return place if "://" in place else f"file://{place}"

@@ -13,7 +13,7 @@ from torch import Tensor
 from rejoinder import catalog
 from rejoinder.batches import collate, pad
 from rejoinder.loss import loss_sum
-from rejoinder.models import Seq2Seq, State, empty_state, select_rows
+from rejoinder.models import Seq2Seq, State, empty_state, prepared_for_inference, select_rows
 from rejoinder.text import END_ID, NUM_CONTROL_IDS, PAD_ID, START_ID
 
 NUM_IDS, MAX_CONTEXT, MAX_REPLY = 40, 12, 10
@@ -260,6 +260,28 @@ def test_a_state_may_be_cut_to_what_its_rows_need(model: Seq2Seq) -> None:
         for row, expected_TV in enumerate(expected):
             if num_read < len(expected_TV):
                 assert_close(logits_BV[row].detach(), expected_TV[num_read])
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 1e-5), ("bf16", 0.05), ("int8", 0.1)])
+@torch.inference_mode()
+def test_prepared_for_inference_it_says_the_same(name: str, precision: Any, tolerance: float) -> None:
+    """Within a share of the largest logit, at every step; and the model stays as it was. Large random weights are hard
+    on bytes: int8 is tried with fresh ones, and `bench engine-precision` measures what it costs a trained model."""
+    model = build(name) if precision == "int8" else enlarged(build(name))
+    contexts, replies = some_rows()
+    before = logits_of_rows(model, contexts, replies)
+    fast = prepared_for_inference(model, precision)
+    state, said_BT = start(fast, contexts), collate(contexts, replies).reply_input_ids_BT
+    sizes = {name: tensor.shape for name, tensor in state.items()}
+    for place in range(MAX_REPLY):
+        logits_BV, state = fast.step(said_BT[:, place], state)
+        for row, expected_TV in enumerate(before):
+            if place < len(expected_TV):
+                atol = tolerance * float(expected_TV.abs().max())
+                torch.testing.assert_close(logits_BV[row], expected_TV[place], atol=atol, rtol=0)
+    assert {name: tensor.shape for name, tensor in state.items()} == sizes
+    assert {logits_BV.dtype, *(tensor.dtype for tensor in fast.parameters())} == {torch.float32}
+    assert all(map(torch.equal, logits_of_rows(model, contexts, replies), before))
 
 
 def test_an_empty_state_has_room_for_rows(model: Seq2Seq) -> None:

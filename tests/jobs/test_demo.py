@@ -83,7 +83,12 @@ def test_the_installed_recipes_print_and_run_as_they_print(run_job: RunJob, tmp_
     assert run_job("train", "mine.yaml", "--print").stdout == printed.stdout
 
 
-@pytest.mark.parametrize("job", ["chat", "demo", "deploy", "evaluate", "prepare", "promote", "train", "tune"])
+@pytest.mark.parametrize(
+    "job",
+    [
+        "chat", "demo", "deploy", "evaluate", "models", "prepare", "promote", "reply", "self_chat", "train", "tune",
+    ],
+)  # fmt: skip
 def test_every_job_explains_itself(run_job: RunJob, job: str) -> None:
     told = run_job(job, "--help")
     assert told.returncode == 0, told.stderr

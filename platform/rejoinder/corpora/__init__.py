@@ -16,7 +16,8 @@ Paths, packed files, encodings, tables and ids are the same for all readers: `fi
 """
 
 from rejoinder.corpora.base import BrokenRecord, Conversation, CorpusSettings, Piece, Turn
-from rejoinder.corpora.files import Source
+from rejoinder.corpora.files import Source, opened, sources
+from rejoinder.corpora.lines import BYTE_ORDER_MARK, MAX_LINE_BYTES
 from rejoinder.corpora.reading import (
     ReadReport,
     fingerprints,
@@ -26,8 +27,11 @@ from rejoinder.corpora.reading import (
     refuse_empty,
     too_many_broken,
 )
+from rejoinder.corpora.tables import format_of
 
 __all__ = [
+    "BYTE_ORDER_MARK",
+    "MAX_LINE_BYTES",
     "BrokenRecord",
     "Conversation",
     "CorpusSettings",
@@ -36,9 +40,12 @@ __all__ = [
     "Source",
     "Turn",
     "fingerprints",
+    "format_of",
+    "opened",
     "pieces",
     "read_corpora",
     "read_piece",
     "refuse_empty",
+    "sources",
     "too_many_broken",
 ]

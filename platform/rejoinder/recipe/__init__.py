@@ -5,13 +5,13 @@ defaults < recipe YAML < `section.key=value` words < a trial's sample. `load_rec
 """
 
 from rejoinder.recipe.base import PluginSettings, Section, absolute_path, plugin_of
+from rejoinder.recipe.contradictions import GREEDY_BELOW, contradictions_of_decoding
 from rejoinder.recipe.explain import explain
 from rejoinder.recipe.loading import load_recipe, override, validate
+from rejoinder.recipe.reply_sections import DecodingSection, EvaluationSection, GateSection
 from rejoinder.recipe.sections import (
     ClusterSection,
     DataSection,
-    DecodingSection,
-    EvaluationSection,
     RegistrySection,
     ScalingSection,
     ScheduledSamplingSection,
@@ -19,15 +19,17 @@ from rejoinder.recipe.sections import (
     StorageSection,
     TextSection,
     TrainingSection,
-    TuningSection,
 )
 from rejoinder.recipe.tree import Recipe
+from rejoinder.recipe.tuning_section import TuningSection
 
 __all__ = [
+    "GREEDY_BELOW",
     "ClusterSection",
     "DataSection",
     "DecodingSection",
     "EvaluationSection",
+    "GateSection",
     "PluginSettings",
     "Recipe",
     "RegistrySection",
@@ -40,6 +42,7 @@ __all__ = [
     "TrainingSection",
     "TuningSection",
     "absolute_path",
+    "contradictions_of_decoding",
     "explain",
     "load_recipe",
     "override",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,14 @@ class PluginSettings(Section):
 def absolute_path(value: str) -> str:
     """A path made absolute (`~` resolved), because Ray's workers have another working directory; URIs as they are."""
     return value if _HAS_SCHEME.match(value) else str(Path(value).expanduser().absolute())
+
+
+def is_own_address(host: str) -> bool:
+    """Whether only programs of this machine can reach what listens there."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 AbsolutePath = Annotated[str, AfterValidator(absolute_path)]

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field, PlainValidator
 
-from rejoinder.recipe.base import AbsolutePath, PluginSettings, Section, plugin_of
+from rejoinder.recipe.base import AbsolutePath, PluginSettings, Section, is_own_address, plugin_of
+from rejoinder.recipe.reply_sections import GateSection
 
 if TYPE_CHECKING:
     CleaningSettings: TypeAlias = PluginSettings
@@ -229,46 +230,6 @@ class ScalingSection(Section):
         return self.num_workers if isinstance(self.num_workers, int) else self.num_workers[1]
 
 
-class DecodingSection(Section):
-    """How the next token is chosen from the model's probabilities."""
-
-    temperature: Annotated[float, Field(ge=0, le=5)] = 0.7
-    """Below 1 sharpens the distribution, above 1 flattens it; 0 always takes the most probable token (greedy)."""
-    top_k: Annotated[int, Field(ge=0, le=1_000_000)] = 40
-    """Only the k most probable tokens may be chosen; 0 allows all (Fan et al. 2018)."""
-    top_p: Annotated[float, Field(gt=0, le=1)] = 0.95
-    """Only the smallest set of tokens whose probability reaches p may be chosen (Holtzman et al. 2019)."""
-    min_p: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Only tokens at least this times as probable as the most probable one may be chosen; 0 is off (Nguyen et al.
-    2024)."""
-    typical_p: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """Only the smallest set of tokens whose probability reaches this may be chosen, those first whose surprise is
-    nearest to the expected one; 1 is off (Meister et al. 2022)."""
-    repetition_penalty: Annotated[float, Field(ge=1, le=10)] = 1.2
-    """Divides the logits of tokens that the reply already has; 1 is off (Keskar et al. 2019)."""
-    presence_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
-    """Is subtracted from the logits of tokens that the reply already has; 0 is off (OpenAI's definition)."""
-    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] = 0.0
-    """Is subtracted from a token's logit as many times as the reply has it; 0 is off (OpenAI's definition)."""
-    no_repeat_ngram_tokens: Annotated[int, Field(ge=0, le=1_000)] = 0
-    """No run of this many tokens stands twice in a reply (Paulus et al. 2018); 0 is off, 1 forbids to say any token
-    twice."""
-    no_copied_ngram_tokens: Annotated[int, Field(ge=0, le=1_000)] = 0
-    """No run of this many tokens of the context is said again in the reply; 0 is off."""
-    min_reply_tokens: Annotated[int, Field(ge=0)] = 1
-    """The end token is not allowed before this many tokens."""
-
-
-class EvaluationSection(Section):
-    """What is measured after training."""
-
-    batch_tokens: Positive = 8_192
-    """Tokens of one batch, padding included."""
-    num_samples: Annotated[int, Field(ge=0)] = 5
-    """Exchanges of the split that are shown with the model's own reply; as many of the validation split are recorded,
-    said greedily, after each validation."""
-
-
 class RegistrySection(Section):
     """Where models and runs are recorded."""
 
@@ -279,6 +240,7 @@ class RegistrySection(Section):
     tracking_uri: str | None = Field(default_factory=lambda: os.environ.get("MLFLOW_TRACKING_URI"))
     """The MLflow server or store. Default: the environment's MLFLOW_TRACKING_URI, else an SQLite file under
     storage.uri."""
+    gate: GateSection = Field(default_factory=GateSection)
 
 
 class ServingSection(Section):
@@ -289,7 +251,7 @@ class ServingSection(Section):
     alias: Annotated[str, Field(min_length=1)] = "champion"
     """Alias of the registered model that is served."""
     host: str = "127.0.0.1"
-    """Address to listen on. There is no authentication yet: leave it on this machine, or stand behind a gateway."""
+    """Address to listen on. Any but this machine's own (127.0.0.1, localhost) needs API keys, made by jobs/keys.py."""
     port: Annotated[int, Field(gt=0, lt=65536)] = 8_000
     """Port to listen on."""
     min_replicas: Positive = 1
@@ -302,6 +264,10 @@ class ServingSection(Section):
     """CPU cores, and threads, of one replica."""
     gpus_per_replica: Literal[0, 1] = 0
     """1 puts each replica on a GPU."""
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "fp32"
+    """What replies are computed in. `fp32`: as the model was validated. `bf16`: rounded sums of products, where the CPU
+    or GPU multiplies bf16 by itself. `int8`, for CPUs: the fastest; a reply differs from fp32's now and then
+    (docs/benchmarks.md says how often). `auto`: bf16 where it is native, else fp32."""
     num_slots: Positive = 16
     """Replies that one replica writes at the same time; further requests wait."""
     max_queued_requests: Positive = 64
@@ -309,23 +275,33 @@ class ServingSection(Section):
     max_reply_tokens: Positive | None = None
     """Longest reply a request may ask for; null takes text.max_reply_tokens, which the model was trained on."""
     request_timeout_s: Annotated[float, Field(gt=0)] = 60
-    """A request that takes longer is ended."""
+    """A request that takes longer is ended; a request may ask for less with the header x-request-timeout."""
     fallback_reply: Annotated[str, Field(min_length=1)] = "I am not sure what to say to that."
     """What is said when the model answers with nothing at all."""
+    database_url: Annotated[str, Field(min_length=1)] | None = None
+    """Where sessions, feedback, keys and counts are kept: null is an SQLite file under storage.uri, for replicas of one
+    machine; `env:NAME` is the address in that environment variable, such as postgresql://user:password@host/database;
+    an address without a password may stand here."""
+    session_ttl_s: Annotated[float, Field(gt=0)] = 604_800
+    """Seconds after its last turn that a session, or a reply kept with `store`, is forgotten."""
+    require_keys: bool | None = None
+    """Whether requests need an API key; null is yes on any address but this machine's own."""
+    requests_per_minute: Positive | None = None
+    """Requests a minute of one API key, over all replicas, unless the key has a number of its own; null is any."""
+    tokens_per_day: Positive | None = None
+    """Tokens read and written a day (UTC) for one API key, likewise."""
+    max_body_bytes: Annotated[int, Field(ge=1_024)] = 1_000_000
+    """A larger request is answered 413."""
+    max_turn_characters: Annotated[int, Field(gt=0, le=1_000_000)] = 20_000
+    """A longer turn is answered 400."""
+    max_websockets: Annotated[int, Field(ge=0)] = 64
+    """WebSockets that may be open to one replica."""
+    cors_origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/]+)$")], ...] = ()
+    """Web pages that may ask from a browser, such as https://chat.example.org; `*` is all."""
+    log_text: bool = False
+    """Whether the log has what was said; else it counts tokens."""
 
-
-class TuningSection(Section):
-    """The search for better settings."""
-
-    space: Annotated[str, Field(min_length=1)] = "optimisation"
-    """What is searched: the name of a file in tuning/spaces."""
-    num_trials: Positive = 8
-    """Settings to try."""
-    max_concurrent_trials: Positive | None = None
-    """Trials at a time; null takes as many as the cluster has room for."""
-    grace_steps: Positive = 50
-    """Steps that every trial may make before ASHA may stop it."""
-    reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """ASHA keeps one trial in this many at each rung."""
-    seed: int = 0
-    """Seed of the search."""
+    @property
+    def needs_keys(self) -> bool:
+        """Whether requests need an API key."""
+        return not is_own_address(self.host) if self.require_keys is None else self.require_keys

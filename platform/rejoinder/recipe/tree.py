@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import yaml
 from pydantic import Field, model_validator
 
-from rejoinder.recipe.base import PluginSettings, Section, plugin_of
+from rejoinder.recipe.base import PluginSettings, Section, is_own_address, plugin_of
+from rejoinder.recipe.contradictions import contradictions_of_decoding
+from rejoinder.recipe.reply_sections import DecodingSection, EvaluationSection
 from rejoinder.recipe.sections import (
     ClusterSection,
     DataSection,
-    DecodingSection,
-    EvaluationSection,
     RegistrySection,
     ScalingSection,
     ServingSection,
     StorageSection,
     TextSection,
     TrainingSection,
-    TuningSection,
 )
+from rejoinder.recipe.tuning_section import TuningSection
 
 if TYPE_CHECKING:
     ModelSettings = PluginSettings
@@ -101,11 +101,13 @@ def _contradictions(recipe: Recipe) -> Any:
             f"serving.max_reply_tokens = {serving.max_reply_tokens}: the model learns replies of up to "
             f"text.max_reply_tokens = {text.max_reply_tokens} tokens; ask for no more"
         )
+    yield from _contradictions_of_serving(serving)
     if recipe.decoding.min_reply_tokens >= text.max_reply_tokens:
         yield (
             f"decoding.min_reply_tokens = {recipe.decoding.min_reply_tokens} must be below "
             f"text.max_reply_tokens = {text.max_reply_tokens}"
         )
+    yield from contradictions_of_decoding(recipe.decoding, "decoding.")
     yield from _contradictions_of_workers(recipe)
     yield from recipe.model.contradictions(recipe)
     yield from _contradictions_of_an_address(recipe)
@@ -122,6 +124,27 @@ def _contradictions_of_workers(recipe: Recipe) -> Any:
         yield (
             "training.precision = fp16 is for GPUs, scaling.gpus_per_worker = 0 trains on CPUs; set "
             "scaling.gpus_per_worker=1, or training.precision=auto"
+        )
+
+
+def _contradictions_of_serving(serving: ServingSection) -> Any:
+    if serving.precision == "int8" and serving.gpus_per_replica:
+        yield (
+            f"serving.precision = int8 is for CPUs, and serving.gpus_per_replica = {serving.gpus_per_replica}; choose "
+            "bf16 or auto"
+        )
+    if serving.require_keys is False and not is_own_address(serving.host):
+        yield (
+            f"serving.require_keys = false with serving.host = {serving.host}: anybody could talk to it; leave "
+            "serving.require_keys out and make keys with jobs/keys.py, or listen on 127.0.0.1 behind a gateway"
+        )
+    url = serving.database_url or ""
+    user, _, place = url.partition("://")[2].rpartition("@")
+    if ":" in user or "password=" in place:
+        yield (
+            f"serving.database_url = {url.partition('://')[0]}://…@{place.partition('?')[0]}: credentials do not "
+            "belong in a recipe; set the environment's REJOINDER_DATABASE_URL to it, and "
+            "serving.database_url=env:REJOINDER_DATABASE_URL"
         )
 
 

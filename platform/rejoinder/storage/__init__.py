@@ -65,6 +65,11 @@ class Storage:
         return self.root / "mlflow"
 
     @property
+    def serving(self) -> Path:
+        """The default database of sessions, feedback and keys, a file; never remote."""
+        return self.root / "serving" / "serving.db"
+
+    @property
     def models(self) -> Path:
         """Model versions downloaded from the registry; never remote."""
         return self.root / "models"

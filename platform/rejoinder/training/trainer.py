@@ -16,6 +16,7 @@ from pathlib import Path
 
 import ray
 import ray.train
+import torch
 
 from rejoinder import checkpoints, cluster, console
 from rejoinder.batches import Position
@@ -23,7 +24,7 @@ from rejoinder.checkpoints import CheckpointStore, Progress
 from rejoinder.errors import CheckpointError, ClusterError, RejoinderError, TrainingError
 from rejoinder.recipe import Recipe
 from rejoinder.shards import Prepared
-from rejoinder.storage import Storage, locked
+from rejoinder.storage import Folder, Storage, locked
 from rejoinder.training.context import NoTracker, Tracker
 from rejoinder.training.stopping import Signals, Stopped, stop_signals
 from rejoinder.training.watching import GROWN, PREEMPTED, Watcher, new_board
@@ -65,14 +66,15 @@ def run_fingerprint(recipe: Recipe, prepared: Prepared) -> str:
 
 def train(
     recipe: Recipe, prepared: Prepared, tracker: Tracker | None = None, *, fresh: bool = False,
-    on_report: ray.train.UserCallback | None = None,
+    on_report: ray.train.UserCallback | None = None, folder: Folder | None = None,
 ) -> TrainedRun:  # fmt: skip
     """Trains to the recipe's last step, going on from the last checkpoint of the same run if there is one.
 
-    `fresh` deletes what the run has made so far. Raises TrainingError, ClusterError, StorageError or CheckpointError;
+    `fresh` deletes what the run has made so far. `folder` is where the run is kept, if not where its own recipe says;
+    a search's trials have one each. Raises TrainingError, ClusterError, StorageError or CheckpointError;
     and Stopped, after a checkpoint, when the process got Ctrl-C or SIGTERM.
     """
-    folder = Storage(recipe).run(run_fingerprint(recipe, prepared))
+    folder = folder or Storage(recipe).run(run_fingerprint(recipe, prepared))
     store, directory = CheckpointStore(folder / "checkpoints", recipe.training.keep_best), folder.directory
     with locked(directory, "this training run"):
         if fresh:
@@ -150,6 +152,10 @@ class _Run:
             if self._is_elastic and self._num_workers() < watcher.num_workers:
                 return  # a node went meanwhile
             raise _no_room(self.recipe, watcher.num_workers) from None
+        if _is_out_of_memory(cause):  # it would be again
+            raise TrainingError(
+                f"out of memory: {_last_line(cause)}; lower training.max_microbatch_tokens, or make the model smaller"
+            ) from error
         self.num_failures += 1
         if self.num_failures > self.recipe.training.max_restarts:
             raise TrainingError(
@@ -219,6 +225,11 @@ def _cause(error: BaseException) -> BaseException:
     causes = [getattr(failure, "_base_exc", failure) for _, failure in sorted(failures.items())]
     ours = [cause for cause in causes if isinstance(cause, RejoinderError)]
     return (ours + causes + [getattr(error, "controller_failure", error)])[0]
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """A device's or this machine's allocator has refused; a worker that the system killed for memory says nothing."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _last_line(error: BaseException) -> str:

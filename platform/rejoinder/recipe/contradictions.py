@@ -1,0 +1,56 @@
+"""Settings of decoding in, what may not stand side by side in them out; for a recipe and for a request alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+GREEDY_BELOW = 1e-5
+"""Lower temperatures are 0: logits divided by them would leave the range of 32-bit numbers."""
+
+
+def contradictions_of_decoding(decoding: Any, place: str = "") -> Iterator[str]:
+    """One sentence for each contradiction of a section or a request; `place` stands before the settings' names."""
+    beams, groups, candidates = decoding.num_beams, decoding.num_beam_groups, decoding.num_candidates
+    replies, draws = decoding.num_replies, decoding.temperature >= GREEDY_BELOW
+    if beams > 1 and draws:
+        yield (
+            f"{place}num_beams = {beams} with {place}temperature = {decoding.temperature:g}: beams look for the most "
+            f"probable reply, a temperature draws one; set {place}temperature=0, or {place}num_beams=1"
+        )
+    if beams > 1 and candidates > 1:
+        yield (
+            f"{place}num_candidates = {candidates} with {place}num_beams = {beams}: the beams are the candidates; "
+            f"leave {place}num_candidates at 1"
+        )
+    if beams % groups:
+        yield f"{place}num_beam_groups = {groups} must divide {place}num_beams = {beams} into groups of one size"
+    elif groups > 1 and not decoding.diversity_penalty:
+        yield (
+            f"{place}num_beam_groups = {groups} with {place}diversity_penalty = 0: the groups would all say the same; "
+            f"try {place}diversity_penalty=0.5"
+        )
+    if decoding.diversity_penalty and groups == 1:
+        yield (
+            f"{place}diversity_penalty = {decoding.diversity_penalty:g} is between groups of beams, and there is one; "
+            f"set {place}num_beam_groups, or {place}diversity_penalty=0"
+        )
+    if 1 < beams < replies:
+        yield f"{place}num_replies = {replies} is more than {place}num_beams = {beams}; raise num_beams to {replies}"
+    if 1 < candidates < replies:
+        yield (
+            f"{place}num_replies = {replies} is more than {place}num_candidates = {candidates}; raise num_candidates "
+            f"to {replies}"
+        )
+    if beams == 1 and not draws and (replies > 1 or candidates > 1):
+        name, number = ("num_candidates", candidates) if candidates > 1 else ("num_replies", replies)
+        yield (
+            f"{place}{name} = {number} with {place}temperature = 0: the most probable token at each place makes one "
+            f"reply; set {place}num_beams={number}, or a {place}temperature to draw with"
+        )
+    for name in ("mmi_weight", "coverage_penalty"):
+        if getattr(decoding, name) and max(beams, replies, candidates) == 1:
+            yield (
+                f"{place}{name} = {getattr(decoding, name):g} chooses among candidates, and there is one; set "
+                f"{place}num_beams, or {place}num_candidates with a temperature"
+            )

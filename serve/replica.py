@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
 import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field, replace
@@ -36,6 +37,9 @@ def load_replica(recipe: Recipe) -> ChatReplica:
     Raises RegistryError when there is no such version, CheckpointError when it is damaged.
     """
     serving = recipe.serving
+    # Training workers keep few of oneDNN's kernels; here they are made once for each size of the running batch. Read
+    # when the first is made, so not too late after torch was imported.
+    os.environ.update(ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024", LRU_CACHE_CAPACITY="1024")
     torch.set_num_threads(serving.cpus_per_replica)
     registry = Registry(recipe)
     version = registry.find(serving.alias)

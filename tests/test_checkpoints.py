@@ -201,6 +201,15 @@ def test_a_new_run_has_no_checkpoints(store: CheckpointStore) -> None:
     assert (store.last(), store.best()) == (None, None)
 
 
+def test_what_stands_beside_checkpoints_is_none(save: Save, store: CheckpointStore) -> None:
+    save(1)
+    for name in ("step_00000001-evaluation-test.html", "step_00000001-evaluation-test-0a1b.npz", "step_00000002.json"):
+        (store.directory / name).write_text("")
+    assert store.last() == store.best() == store.path(1)
+    store.prune()
+    assert len(list(store.directory.iterdir())) == 4
+
+
 def test_the_last_one_is_the_newest(save: Save, store: CheckpointStore) -> None:
     save(9), save(100_000_000), save(20)
     assert store.last() == store.path(100_000_000)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import time
 from collections.abc import Iterable
@@ -224,6 +225,9 @@ def fetched(folder: Folder) -> Path:
     return folder.directory
 
 
+_NAME = re.compile(r"step_\d{8,}")
+
+
 class CheckpointStore:
     """A run's checkpoints: the last one to go on from and the best one to use are kept, others are deleted.
 
@@ -303,7 +307,7 @@ class CheckpointStore:
 
     def _names(self) -> set[str]:
         names = {name.split("/", 1)[0] for name in self.folder.sizes()}
-        return {name for name in names if name.startswith("step_") and not name.endswith((".partial", ".json"))}
+        return {name for name in names if _NAME.fullmatch(name)}  # evaluations and what is half-written stand beside
 
     def _valid_loss(self, name: str) -> float | None:
         try:

@@ -173,7 +173,7 @@ def test_weights_of_another_architecture_are_refused_in_a_sentence(
 
 
 def test_a_full_disk_leaves_nothing(make_recipe: Callable[..., Recipe], tokenizer: Tokenizer, small_disk: Path) -> None:
-    recipe = make_recipe("model.width=64")
+    recipe = make_recipe("model.width=64", "storage.retry_s=0")
     model, optimizer = fresh(recipe)
     directory = CheckpointStore(small_disk).path(1)
     with pytest.raises(StorageError, match=rf"^{re.escape(str(directory))}: no space left on the disk; "):

@@ -129,6 +129,7 @@ def test_a_disk_that_was_full_for_a_while_costs_only_time(
     ("words", "says"),
     [
         (["training.precision=fp16"], "training.precision = fp16 is for GPUs, scaling.gpus_per_worker = 0"),
+        (["training.compile=true", "training.parallel=fsdp"], "training.compile = true does not go with"),
         (["scaling.num_workers=[4,1]"], "scaling.num_workers = [4, 1]: the fewest stand first; give [1, 4]"),
         (["scaling.num_workers=0"], "scaling.num_workers: 0 must be a number of workers, or the fewest and the most"),
         (["scaling.num_workers=[1,2,3]"], "must be a number of workers, or the fewest and the most, such as [1, 4]"),

@@ -91,6 +91,8 @@ def _contradictions(recipe: Recipe) -> Any:
             f"training.warmup_steps = {training.warmup_steps} must be below training.num_steps = {training.num_steps}; "
             f"try {training.num_steps // 10}"
         )
+    if training.compile and training.parallel == "fsdp":
+        yield "training.compile = true does not go with training.parallel = fsdp: give up either; ddp can be compiled"
     if serving.min_replicas > serving.max_replicas:
         yield (
             f"serving.min_replicas = {serving.min_replicas} is above serving.max_replicas = {serving.max_replicas}; "

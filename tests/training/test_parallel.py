@@ -64,6 +64,7 @@ def test_fsdp_makes_the_updates_of_ddp_and_goes_on_where_it_stopped(
 
 @pytest.mark.slow
 def test_compiled_steps_make_the_same_updates(losses_of: Callable[..., list[float]]) -> None:
-    words = ["model={name: transformer, width: 16}", "training.num_steps=4"]
+    layers = "num_encoder_layers: 1, num_decoder_layers: 1"
+    words = [f"model={{name: transformer, width: 16, {layers}}}", "training.num_steps=4"]
     plain = losses_of("plain", *words)
     assert losses_of("compiled", *words, "training.compile=true") == pytest.approx(plain, abs=1e-4)

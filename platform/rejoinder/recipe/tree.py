@@ -92,6 +92,7 @@ def _contradictions(recipe: Recipe) -> Any:
             f"try {training.num_steps // 10}"
         )
     if training.compile and training.parallel == "fsdp":
+        # Tried with two CPU workers: compiling the divided layers had not come to its end after minutes.
         yield "training.compile = true does not go with training.parallel = fsdp: give up either; ddp can be compiled"
     if serving.min_replicas > serving.max_replicas:
         yield (

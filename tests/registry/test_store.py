@@ -49,7 +49,7 @@ def test_a_version_holds_what_was_trained_and_measured(
 
 
 def test_mlflow_knows_its_signature_and_an_input_example(
-    recipe: Recipe, make_run: MakeRun, run_id: str, evaluation: Evaluation
+    recipe: Recipe, make_run: MakeRun, run_id: str, evaluation: Evaluation, capfd: pytest.CaptureFixture[str]
 ) -> None:
     import mlflow
 
@@ -59,6 +59,7 @@ def test_mlflow_knows_its_signature_and_an_input_example(
     info = mlflow.models.get_model_info(str(version))
     assert "messages" in str(info.signature.inputs)
     assert info.saved_input_example_info is not None
+    assert "Failed to run the predict function on input example" not in capfd.readouterr().err
     metrics = MlflowClient(registry.uri).get_run(run_id).data.metrics
     assert metrics["test_perplexity"] == 12.18
 

@@ -209,8 +209,10 @@ class Registry:
             self._client.log_metric(run_id, name, value, step=checkpoints.read_progress(run.checkpoint).step)
         beside = documents.beside(Storage(self._recipe).holding(run.checkpoint.parent), run.checkpoint, evaluation)
         with tempfile.TemporaryDirectory() as scratch:
-            exported, folder = Path(scratch) / documents.CHECKPOINT_FOLDER, Path(scratch) / documents.FOLDER
-            code = Path(scratch) / "code" / "rejoinder"
+            # Laid out as MLflow will: it tries the example on these very files, which are checked when they are loaded.
+            artifacts, code = Path(scratch) / "artifacts", Path(scratch) / documents.CODE_FOLDER
+            artifacts.mkdir()
+            exported, folder = artifacts / documents.CHECKPOINT_FOLDER, artifacts / documents.FOLDER
             checkpoints.export(run.checkpoint, exported)
             documents.copy_code(code)
             origin = origin_of(self._client, self._uri, run_id, run.name)

@@ -31,19 +31,19 @@ bench-data: $(VENV)/ready  ## preparing and reading data against tokenizers, dat
 bench-data-scale: $(VENV)/ready  ## time and memory of preparing 10^5 to 10^7 exchanges: many minutes
 	PYTHONPATH=platform:. $(BIN)/python -m bench data-scale
 
-bench-training: $(VENV)/ready  ## pace, quality, starts and memory against torchrun, Seq2SeqTrainer, JoeyNMT, Eole: a quarter of an hour
+bench-training: $(VENV)/ready  ## pace, quality, starts and memory against torchrun, Seq2SeqTrainer, JoeyNMT, Eole: more than half an hour
 	PYTHONPATH=platform:. $(BIN)/python -m bench training
 
 bench-training-gpu: $(VENV)/ready  ## recipes base and large on one GPU in bf16: minutes
 	PYTHONPATH=platform:. $(BIN)/python -m bench training-gpu
 
-bench-engine: $(VENV)/ready  ## replies against CTranslate2 and generate: closed batches, arrivals by chance, GRU, contexts: half an hour
+bench-engine: $(VENV)/ready  ## replies against CTranslate2 and generate: closed batches, arrivals by chance, GRU, contexts: long, not yet timed
 	PYTHONPATH=platform:. $(BIN)/python -m bench engine
 
-bench-models: $(VENV)/ready  ## our models side by side after the same time, by the length of the context: ten minutes
+bench-models: $(VENV)/ready  ## our models side by side after the same time, by the length of the context: a minute of training each
 	PYTHONPATH=platform:. $(BIN)/python -m bench models
 
-bench-tuning: $(VENV)/ready  ## ASHA and TPE beside a full grid; what a trial costs beside its training: a quarter of an hour
+bench-tuning: $(VENV)/ready  ## ASHA and TPE beside a full grid; what a trial costs beside its training: long, not yet timed
 	PYTHONPATH=platform:. $(BIN)/python -m bench tuning
 
 format: $(VENV)/ready  ## puts style right

@@ -135,7 +135,7 @@ def prepared_set(tokenizer: Tokenizer, write_set: WriteSet, tmp_path_factory: py
 
 @pytest.fixture
 def make_checkpoint(recipe: Recipe, tokenizer: Tokenizer, tmp_path: Path) -> Callable[..., Path]:
-    """`make_checkpoint(seed, recipe)`: the checkpoint of an untrained model, in a directory of its own."""
+    """`make_checkpoint(seed, recipe, tokenizer)`: the checkpoint of an untrained model, in a directory of its own."""
     import torch
 
     from rejoinder import checkpoints
@@ -143,7 +143,7 @@ def make_checkpoint(recipe: Recipe, tokenizer: Tokenizer, tmp_path: Path) -> Cal
     from rejoinder.models import build_model
     from rejoinder.optimizers import build_optimizer
 
-    def make(seed: int = 0, recipe: Recipe = recipe) -> Path:
+    def make(seed: int = 0, recipe: Recipe = recipe, tokenizer: Tokenizer = tokenizer) -> Path:
         torch.manual_seed(seed)
         model = build_model(recipe, tokenizer.num_ids)
         directory = Path(tempfile.mkdtemp(dir=tmp_path)) / "checkpoint"

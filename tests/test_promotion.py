@@ -95,3 +95,18 @@ def test_a_set_on_which_the_champion_was_not_measured_is_measured_for_both(
     on_valid = better.model_copy(update={"registry": better.registry.model_copy(update={"gate": gate})})
     assert promote_stage(on_valid, 2)
     assert capsys.readouterr().out.count("== Evaluate: valid split") == 2
+
+
+def test_a_model_of_another_vocabulary_is_compared_on_the_same_exchanges(
+    trained: list[Recipe], capsys: pytest.CaptureFixture[str]
+) -> None:
+    worse, better = trained
+    other = worse.model_copy(update={"text": worse.text.model_copy(update={"vocabulary_size": 300})})
+    train_stage(other)
+    capsys.readouterr()
+    assert not promote_stage(other)
+    said = capsys.readouterr().out
+    assert said.count("trained with another tokenizer: measured on the same exchanges in its own tokens") == 1
+    evidence = Registry(better).ledger.standing().entries[-1].decision.evidence
+    (row,) = [of for of in evidence["rows"] if (of["figure"], of["slice"]) == ("bits_per_byte", "all")]
+    assert 0 < row["low"] <= row["difference"] <= row["high"]

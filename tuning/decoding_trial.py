@@ -12,7 +12,7 @@ import torch
 from ray import tune
 
 from rejoinder import catalog, checkpoints
-from rejoinder.evaluation import FIGURES, Bootstrap
+from rejoinder.evaluation import FIGURES, Bootstrap, in_ids_of
 from rejoinder.evaluation.answers import answers, drawn
 from rejoinder.evaluation.metrics import ROOM, Answers, statistics
 from rejoinder.recipe import PluginSettings, Recipe
@@ -46,8 +46,9 @@ def decoding_trial(
 def _measured(recipe: Recipe, prepared: Prepared, checkpoint: Folder) -> Any:
     """(exchanges replied to, figures of all of them), a quarter more each time."""
     torch.set_num_threads(1)
-    trained = checkpoints.load(checkpoints.fetched(checkpoint))
-    shard_set = ShardSet(fetched(prepared.folder, ["valid"]), "valid")
+    directory = checkpoints.fetched(checkpoint)
+    trained = checkpoints.load(directory)
+    shard_set = ShardSet(fetched(in_ids_of(directory, prepared.folder, "valid"), ["valid"]), "valid")
     conversations = [shard_set.conversation_id(number) for number in range(len(shard_set))]
     numbers = drawn(conversations, recipe.tuning.num_exchanges)
     wanted = dict.fromkeys([*_ALWAYS, *(name for name in recipe.tuning.objectives or () if name in FIGURES)])

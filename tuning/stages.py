@@ -10,7 +10,7 @@ from rejoinder.errors import TuningError
 from rejoinder.recipe import Recipe
 from rejoinder.registry import Registry, tracked_run
 from rejoinder.shards import Prepared
-from rejoinder.stages import evaluate_stage, prepare_stage, train_stage
+from rejoinder.stages import checkpoint_of, evaluate_stage, prepare_stage, train_stage
 from rejoinder.storage import Storage
 from rejoinder.training import TrainedRun
 from tuning.searches import BEST, Found, search, search_decoding
@@ -36,7 +36,7 @@ def tune_stage(
         prepared = prepare_stage(recipe)
         with console.stage(f"Tune: {recipe.tuning.space} by {recipe.tuning.search}"):
             if of is not None:
-                found = search_decoding(recipe, prepared, _checkpoint(recipe, of, prepared), fresh=fresh)
+                found = search_decoding(recipe, prepared, checkpoint_of(recipe, of), fresh=fresh)
             else:
                 found = search(recipe, prepared, fresh=fresh)
             file = _written(recipe, found, output)
@@ -48,14 +48,6 @@ def tune_stage(
         else:
             _register(recipe, found, prepared)
     return found
-
-
-def _checkpoint(recipe: Recipe, of: str, prepared: Prepared) -> Path:
-    from rejoinder import stages
-
-    checkpoint = stages._checkpoint(recipe, of)
-    stages._require_same_tokenizer(checkpoint, prepared)
-    return checkpoint
 
 
 def _written(recipe: Recipe, found: Found, output: str | None) -> Path:

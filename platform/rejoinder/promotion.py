@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from rejoinder import checkpoints, console
+from rejoinder import console
 from rejoinder.errors import EvaluationError, RegistryError
 from rejoinder.evaluation import evaluated
 from rejoinder.recipe import Recipe
@@ -27,7 +26,6 @@ from rejoinder.registry import (
 )
 from rejoinder.shards import Prepared
 from rejoinder.stages import evaluate_stage, prepare_stage
-from rejoinder.text import Tokenizer
 
 
 def promote_stage(recipe: Recipe, number: int | None = None, to: str = "champion", force: str | None = None) -> bool:
@@ -131,15 +129,6 @@ def _measured_now(
 
 def _evaluated(recipe: Recipe, registry: Registry, version: Version, prepared: Prepared) -> Contestant:
     checkpoint, split = registry.download(version), recipe.registry.gate.split
-    _require_same_ids(version, checkpoint, prepared)
     evaluate_stage(recipe, checkpoint, prepared.folder, split, str(version))
     kept = evaluated(recipe, checkpoint, prepared.folder, split, str(version))
     return Contestant(kept.evaluation, kept.per_exchange)
-
-
-def _require_same_ids(version: Version, checkpoint: Path, prepared: Prepared) -> None:
-    if Tokenizer.load(checkpoint / checkpoints.TOKENIZER).sha256 != prepared.manifest.tokenizer_sha256:
-        raise RegistryError(
-            f"{version} was trained with another tokenizer than {prepared.folder}: no exchange of it means the same to "
-            "both; give the recipe that both were trained with, or promote by --force REASON"
-        )

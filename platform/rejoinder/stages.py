@@ -18,7 +18,7 @@ from rejoinder.registry import Registry, Version, tracked_run
 from rejoinder.replies import ROWS_PER_PIECE, Replies, counted, reply_to_file
 from rejoinder.shards import REPORT, Prepared, prepare
 from rejoinder.storage import Folder, Storage, write_text_whole
-from rejoinder.text import SPLITS, Tokenizer
+from rejoinder.text import SPLITS
 from rejoinder.training import TrainedRun, run_fingerprint, train
 
 
@@ -83,6 +83,8 @@ def evaluate_stage(
         kept = evaluated(recipe, checkpoint, shards, split, name)
         evaluation = kept.evaluation
         console.say(f"   {_state(kept.reused)} {kept.file}")
+        if kept.is_translated:
+            console.say("   trained with another tokenizer: measured on the same exchanges in its own tokens")
         console.say(f"   {evaluation.num_exchanges:,} exchanges: {_shown(evaluation.metrics, split)}")
         for line in evaluation.lines():
             console.say(f"   {line}")
@@ -109,8 +111,7 @@ def evaluate_job(recipe: Recipe, of: str, split: str, against: str | None = None
         chosen = list[tuple[str, Path]]()
         for which in (of, against):
             if which is not None:
-                checkpoint = _checkpoint(recipe, which)
-                _require_same_tokenizer(checkpoint, prepared)
+                checkpoint = checkpoint_of(recipe, which)
                 chosen.append((name_of(checkpoint) if Path(which).is_dir() else which, checkpoint))
         found = [evaluate_stage(recipe, checkpoint, prepared.folder, split, name) for name, checkpoint in chosen]
         first, *others = chosen
@@ -136,7 +137,7 @@ def chat_in_terminal(recipe: Recipe, of: str) -> None:
     """Reads a turn, writes a reply as the recipe's `decoding` says, until an empty line or the end of the input."""
     wanted, fallback = recipe.decoding, recipe.serving.fallback_reply
     num_slots = max(wanted.num_beams, wanted.num_candidates, wanted.num_replies)
-    responder = Responder(checkpoints.load(_checkpoint(recipe, of)), num_slots, fallback_reply=fallback)
+    responder = Responder(checkpoints.load(checkpoint_of(recipe, of)), num_slots, fallback_reply=fallback)
     decoding = responder.decoding(**recipe.decoding.model_dump())
     responder.engine.start()
     console.say("Say something; an empty line ends the conversation.")
@@ -169,8 +170,8 @@ def reply_job(
         raise StorageError(f"{missing} is needed: conversations to reply to, and where the rows with replies go")
     with console.stage(f"Reply: {of} to {input}"):
         found = reply_to_file(
-            recipe, _checkpoint(recipe, of), absolute_path(input), absolute_path(output), format=format, column=column,
-            rows_per_piece=rows_per_piece, fresh=fresh,
+            recipe, checkpoint_of(recipe, of), absolute_path(input), absolute_path(output), format=format,
+            column=column, rows_per_piece=rows_per_piece, fresh=fresh,
         )  # fmt: skip
         before = f", {found.num_found:,} of them found, made before" if found.num_found else ""
         console.say(f"   {_state(found.num_found == found.num_parts)} {found.output}")
@@ -187,8 +188,8 @@ def self_chat_job(
 ) -> SelfChat:
     """Two models, or one twice, talk to each other, here and now, without Ray."""
     with console.stage(f"Talk: {of} with {other or 'itself'}"):
-        first = checkpoints.load(_checkpoint(recipe, of))
-        second = checkpoints.load(_checkpoint(recipe, other)) if other is not None else None
+        first = checkpoints.load(checkpoint_of(recipe, of))
+        second = checkpoints.load(checkpoint_of(recipe, other)) if other is not None else None
         names = (of, other or of)
         chat = self_chat(recipe, first, second, num_conversations=num_conversations, num_turns=num_turns, names=names)
         for talk in chat.conversations[: min(3, num_conversations)]:
@@ -209,26 +210,17 @@ def export_job(recipe: Recipe, of: str, format: str, to: str) -> None:
     """Writes a checkpoint's model, or a registered version's, for another runtime."""
     directory = Path(to).absolute()
     with console.stage(f"Export: {of} to {format}"):
-        trained = checkpoints.load(_checkpoint(recipe, of))
+        trained = checkpoints.load(checkpoint_of(recipe, of))
         exporters.export(trained, format, directory)
         console.say(f"   {trained.recipe.model.name} of {trained.model.num_parameters:,} weights: {directory}")
 
 
-def _checkpoint(recipe: Recipe, of: str) -> Path:
+def checkpoint_of(recipe: Recipe, of: str) -> Path:
     """The checkpoint of a directory, or of a registered version by alias or number."""
     if (Path(of) / checkpoints.MANIFEST).exists():
         return Path(of).absolute()
     registry = Registry(recipe)
     return registry.download(registry.find(int(of) if of.isdigit() else of))
-
-
-def _require_same_tokenizer(checkpoint: Path, prepared: Prepared) -> None:
-    ids_of = Tokenizer.load(checkpoint / checkpoints.TOKENIZER)
-    if ids_of.sha256 != prepared.manifest.tokenizer_sha256:
-        raise EvaluationError(
-            f"{checkpoint} was trained with another tokenizer than {prepared.folder}; give the recipe that it was "
-            f"trained with: {checkpoint / checkpoints.RECIPE}"
-        )
 
 
 def _workers(recipe: Recipe) -> str:

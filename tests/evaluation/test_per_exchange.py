@@ -30,7 +30,7 @@ def counted(seed: int, better: float = 0.0) -> PerExchange:
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    of = counted(1)
+    of = replace(counted(1), tokenizer="0f")
     of.save(tmp_path / "kept.npz")
     found = PerExchange.load(tmp_path / "kept.npz")
     assert (found.prepared, found.split, found.signatures) == (of.prepared, of.split, of.signatures)
@@ -43,6 +43,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert np.array_equal(words.keys_E, same.keys_E)
     assert same.num_rows == 30
     assert found.slicings[0].names == ["ann", "bob"]
+    assert found.tokenizer == "0f"
     assert compare(found, of, "loss") == (0, 0, 0, 1)
 
 
@@ -53,6 +54,15 @@ def test_a_damaged_file_is_refused(content: bytes, tmp_path: Path) -> None:
         PerExchange.load(tmp_path / "kept.npz")
     with pytest.raises(EvaluationError, match="cannot be read"):
         PerExchange.load(tmp_path / "none.npz")
+
+
+def test_what_is_counted_per_token_is_not_compared_across_tokenizers() -> None:
+    first, second = replace(counted(1), tokenizer="one"), replace(counted(2), tokenizer="another")
+    assert set(comparisons(first, second)) == {"word_f1", "distinct_1"}
+    with pytest.raises(EvaluationError, match="loss counts tokens, and the two have other ones; compare bits_per_byte"):
+        compare(first, second, "loss")
+    assert "loss" in comparisons(first, replace(second, tokenizer="one"))
+    assert "loss" in comparisons(first, replace(second, tokenizer=""))  # a file of old
 
 
 def test_the_better_one_is_found_in_all_and_in_the_slice_where_it_is_better() -> None:

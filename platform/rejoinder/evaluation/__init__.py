@@ -3,10 +3,10 @@
 from rejoinder.evaluation.bootstrap import Bootstrap, Estimate, Paired
 from rejoinder.evaluation.evaluate import evaluate, require, sections_of_two
 from rejoinder.evaluation.greedy import greedy_samples
-from rejoinder.evaluation.kept import Compared, Kept, compared, evaluated, name_of
+from rejoinder.evaluation.kept import Compared, Kept, compared, evaluated, in_ids_of, name_of
 from rejoinder.evaluation.measure import Measured, measure_loss
 from rejoinder.evaluation.metrics import FIGURES, Figure
-from rejoinder.evaluation.per_exchange import PerExchange, compare, comparisons
+from rejoinder.evaluation.per_exchange import PerExchange, common_figures, compare, comparisons
 from rejoinder.evaluation.results import FORMAT, Evaluation, Sample, Section, Slice
 
 __all__ = [
@@ -24,12 +24,14 @@ __all__ = [
     "Sample",
     "Section",
     "Slice",
+    "common_figures",
     "compare",
     "compared",
     "comparisons",
     "evaluate",
     "evaluated",
     "greedy_samples",
+    "in_ids_of",
     "measure_loss",
     "name_of",
     "require",

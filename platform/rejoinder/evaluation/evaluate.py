@@ -101,7 +101,7 @@ def evaluate(recipe: Recipe, checkpoint: Path, shards: Path | Folder, split: str
     per_exchange = PerExchange(
         shard_set.manifest.fingerprint, split, conversations_N, replied,
         metrics.statistics(of_loss, metrics.Answers(losses_N3=_losses(shard_set, measured))) | of_replies,
-        metrics.signatures(replying), slicings(shard_set),
+        metrics.signatures(replying), slicings(shard_set), shard_set.manifest.tokenizer_sha256,
     )  # fmt: skip
     figures, slices = _figures(recipe, per_exchange)
     human = replace(per_exchange, statistics=of_humans, slicings=[])

@@ -21,8 +21,9 @@ from rejoinder.evaluation.per_exchange import PerExchange, comparisons
 from rejoinder.evaluation.report import Measurement, render, render_comparison
 from rejoinder.evaluation.results import FORMAT, SHOWN, Evaluation
 from rejoinder.recipe import Recipe
-from rejoinder.shards import fetched, read_manifest
+from rejoinder.shards import fetched, read_manifest, translated
 from rejoinder.storage import Folder, Storage, sha256_of
+from rejoinder.text import Tokenizer
 
 
 class Kept(NamedTuple):
@@ -34,6 +35,8 @@ class Kept(NamedTuple):
     stem: str
     """What its files' names begin with."""
     reused: bool
+    is_translated: bool = False
+    """Whether the model knows other ids than the prepared set, and was measured on the same exchanges in its own."""
 
     @property
     def file(self) -> str:
@@ -64,14 +67,16 @@ class Compared(NamedTuple):
 
 def evaluated(recipe: Recipe, checkpoint: Path, shards: Path | Folder, split: str, name: str | None = None) -> Kept:
     """The evaluation of this checkpoint on this split as this recipe wants it; `name` is what the report calls it."""
-    prepared = shards if isinstance(shards, Folder) else Folder(shards)
+    given = shards if isinstance(shards, Folder) else Folder(shards)
+    prepared = in_ids_of(checkpoint, given, split)
+    is_translated = prepared is not given
     folder, stem = Storage(recipe).holding(checkpoint.parent), f"{checkpoint.name}-evaluation-{split}"
     key = _key(recipe, checkpoint, prepared, split)
     counted = f"{stem}-{hashlib.sha256(key.encode()).hexdigest()[:8]}.npz"
     evaluation = Evaluation.from_json(folder.read_text(f"{stem}.json"), key)
     if evaluation is not None and folder.has(counted):
         try:
-            return Kept(evaluation, PerExchange.load(folder.path(counted)), folder, stem, reused=True)
+            return Kept(evaluation, PerExchange.load(folder.path(counted)), folder, stem, True, is_translated)
         except EvaluationError:  # damaged, so it is made again
             pass
     evaluation, per_exchange = evaluate(recipe, checkpoint, prepared, split)
@@ -79,7 +84,7 @@ def evaluated(recipe: Recipe, checkpoint: Path, shards: Path | Folder, split: st
         per_exchange.save(file)
     folder.write_text(f"{stem}.html", render(Measurement(name or name_of(checkpoint), evaluation), _about(recipe)))
     folder.write_text(f"{stem}.json", evaluation.to_json(key))  # last: it vouches for the others
-    return Kept(evaluation, per_exchange, folder, stem, reused=False)
+    return Kept(evaluation, per_exchange, folder, stem, False, is_translated)
 
 
 def compared(
@@ -101,6 +106,15 @@ def compared(
     plain = {name: {field: _plain(value) for field, value in of._asdict().items()} for name, of in differences.items()}
     first.folder.write_text(f"{stem}.json", json.dumps({"of": names[0], "against": names[1], "split": split} | plain))
     return Compared(differences, f"{first.folder}/{stem}.html")
+
+
+def in_ids_of(checkpoint: Path, prepared: Folder, split: str) -> Folder:
+    """The prepared set itself, or this split's exchanges in the ids that the checkpoint's model knows."""
+    checkpoints.verify(checkpoint)
+    tokenizer = Tokenizer.load(checkpoint / checkpoints.TOKENIZER)
+    if tokenizer.sha256 == read_manifest(prepared, [split]).tokenizer_sha256:
+        return prepared
+    return translated(prepared, split, tokenizer, checkpoints.read_recipe(checkpoint).text)
 
 
 def _key(recipe: Recipe, checkpoint: Path, prepared: Folder, split: str) -> str:

@@ -33,6 +33,8 @@ class PerExchange:
     signatures: dict[str, str]
     """By metric; two figures are compared only if they were counted alike."""
     slicings: list[Slicing]
+    tokenizer: str = ""
+    """The sha256 of the tokenizer whose tokens were counted; "" in files of old, all of which had that of the set."""
 
     def rows_of(self, figure: str) -> Numbers:
         """The exchanges, by their numbers, that the statistics of a figure are of."""
@@ -58,6 +60,7 @@ class PerExchange:
             "prepared": self.prepared,
             "split": self.split,
             "signatures": self.signatures,
+            "tokenizer": self.tokenizer,
             "slices": [[slicing.kind, slicing.names] for slicing in self.slicings],
         }
         arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
@@ -84,7 +87,7 @@ class PerExchange:
                 ]
                 return cls(
                     about["prepared"], about["split"], arrays["conversations_N"], arrays["replied_M"], statistics,
-                    about["signatures"], slicings,
+                    about["signatures"], slicings, about.get("tokenizer", ""),
                 )  # fmt: skip
         except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise EvaluationError(f"{file}: cannot be read ({error}); delete it and evaluate again") from None
@@ -106,16 +109,23 @@ def comparisons(
     first: PerExchange, second: PerExchange, figures: Sequence[str] | None = None, num_resamples: int = 1_000,
     seed: int = 0, within: tuple[str, str] | None = None,
 ) -> dict[str, Paired]:  # fmt: skip
-    """Several figures, by default all that both have."""
+    """Several figures, by default all that both have and that mean the same of both."""
     _require_same(first, second, figures or ())
     found, draws = {}, dict[int, Bootstrap]()
-    for figure in figures or [name for name in first.statistics if name in second.statistics]:
+    for figure in figures or common_figures(first, second):
         rows = first.rows_of(figure)
         bootstrap = draws.setdefault(len(rows), first.bootstrap_of(figure, num_resamples, seed))
         chosen = None if within is None else _slice(first, within)[rows]
         of_both = first.statistics[figure], second.statistics[figure]
         found[figure] = bootstrap.paired(*of_both, FIGURES[figure].of, chosen)
     return found
+
+
+def common_figures(first: PerExchange, second: PerExchange) -> list[str]:
+    """The figures that both have and that mean the same of both: none per token where the tokens are others."""
+    same_tokens = not first.tokenizer or not second.tokenizer or first.tokenizer == second.tokenizer
+    both = [name for name in first.statistics if name in second.statistics]
+    return [name for name in both if same_tokens or not FIGURES[name].is_per_token]
 
 
 def _slice(of: PerExchange, within: tuple[str, str]) -> Numbers:
@@ -150,5 +160,7 @@ def _require_same(first: PerExchange, second: PerExchange, figures: Sequence[str
         if lacking:
             known = ", ".join(sorted(first.statistics.keys() & second.statistics.keys()))
             problems.append(f"no {figure} was measured of the {' and the '.join(lacking)}; there are: {known}")
+        elif figure not in common_figures(first, second):
+            problems.append(f"{figure} counts tokens, and the two have other ones; compare bits_per_byte")
     if problems:
         raise EvaluationError("\n".join(problems))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from rejoinder.evaluation import FIGURES, Evaluation, Paired, PerExchange, comparisons
+from rejoinder.evaluation import FIGURES, Evaluation, Paired, PerExchange, common_figures, comparisons
 from rejoinder.recipe import GateSection
 from rejoinder.registry.gate import EVERYTHING, LATENCY, Compared, figures_of
 
@@ -42,7 +42,7 @@ def _rows(
 ) -> list[Compared]:  # fmt: skip
     paired: dict[str, Paired] = {}
     if champion is not None:
-        of_both = candidate.per_exchange.statistics.keys() & champion.per_exchange.statistics.keys()
+        of_both = common_figures(candidate.per_exchange, champion.per_exchange)
         paired = comparisons(
             candidate.per_exchange, champion.per_exchange, [figure for figure in figures if figure in of_both],
             gate.num_resamples, gate.seed, within,

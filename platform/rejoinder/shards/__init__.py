@@ -8,6 +8,7 @@ from rejoinder.shards.index import ByLength, write_index
 from rejoinder.shards.manifest import MANIFEST, Manifest, fetched, read_manifest
 from rejoinder.shards.report import PAGE as REPORT
 from rejoinder.shards.shard_set import Rows, ShardSet
+from rejoinder.shards.translated import translated
 
 __all__ = [
     "MANIFEST",
@@ -20,5 +21,6 @@ __all__ = [
     "fetched",
     "prepare",
     "read_manifest",
+    "translated",
     "write_index",
 ]

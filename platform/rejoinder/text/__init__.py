@@ -2,7 +2,7 @@
 
 from rejoinder.text.changes import CleaningReport, clean_counted
 from rejoinder.text.cleaning import clean
-from rejoinder.text.controls import known_of, prefix_ids
+from rejoinder.text.controls import CONTROLS, known_of, prefix_ids
 from rejoinder.text.exchanges import Exchange, Exchanges, Turns, context_ids, exchanges, exchanges_of, offsets_of
 from rejoinder.text.filters import FilterSettings, refused_by
 from rejoinder.text.splits import SPLITS, split_of
@@ -26,6 +26,7 @@ from rejoinder.text.tokenizer_measures import TokenizerMeasures, measure_tokeniz
 from rejoinder.text.tokenizers import tokenizer_files, train_tokenizer
 
 __all__ = [
+    "CONTROLS",
     "EMOTION_ID",
     "END_ID",
     "NUM_CONTROL_IDS",

@@ -32,6 +32,8 @@ class Figure(NamedTuple):
     """1: higher is better; -1: lower; 0: neither, as of a length."""
     is_alone: bool = False
     """Whether it looks at replies alone: then a person's replies have one too, and that is what to compare it with."""
+    is_per_token: bool = False
+    """Whether two models have it in common only if their tokens are the same."""
 
 
 @dataclass(frozen=True)

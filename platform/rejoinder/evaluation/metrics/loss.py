@@ -27,8 +27,8 @@ def _bits_per_byte(totals_RK: Array) -> Array:
 
 
 FIGURES = {
-    "loss": Figure("loss, nats per token", ratio, better=-1),
-    "perplexity": Figure("perplexity per token", _perplexity, low=1.0, better=-1),
+    "loss": Figure("loss, nats per token", ratio, better=-1, is_per_token=True),
+    "perplexity": Figure("perplexity per token", _perplexity, low=1.0, better=-1, is_per_token=True),
     "bits_per_byte": Figure("bits per byte", _bits_per_byte, better=-1),
 }
 

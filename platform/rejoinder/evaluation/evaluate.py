@@ -24,6 +24,7 @@ from rejoinder.evaluation.per_exchange import PerExchange
 from rejoinder.evaluation.results import Evaluation, Sample, Section, Slice
 from rejoinder.evaluation.slices import slicings
 from rejoinder.evaluation.speed import measure_speed
+from rejoinder.models.products import quick_products
 from rejoinder.recipe import Recipe
 from rejoinder.shards import Manifest, ShardSet, fetched
 from rejoinder.storage import Folder, Storage
@@ -155,7 +156,8 @@ def _on_one_device(recipe: Recipe) -> tuple[Any, int]:
 def _measure_part(source: _Source, replied: Sequence[int], part: int, num_parts: int) -> _Part:
     """The Ray task: every `num_parts`-th exchange of each batch, and replies to these."""
     trained, shard_set = source.open()
-    batches = list(measure_each(trained.model, shard_set, source.recipe.evaluation.batch_tokens, part, num_parts))
+    with quick_products():
+        batches = list(measure_each(trained.model, shard_set, source.recipe.evaluation.batch_tokens, part, num_parts))
     numbers = np.concatenate([rows for rows, _ in batches]) if batches else np.zeros(0, np.int64)
     nats = np.concatenate([nats for _, nats in batches]) if batches else np.zeros(0)
     model = answers(source.recipe, trained, shard_set, replied)

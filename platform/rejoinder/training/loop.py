@@ -20,6 +20,7 @@ from rejoinder.checkpoints import LAST_WEIGHTS, CheckpointStore, Progress
 from rejoinder.errors import CheckpointError
 from rejoinder.evaluation import Measured, greedy_samples, measure_loss
 from rejoinder.models import build_model
+from rejoinder.models.products import quick_products
 from rejoinder.optimizers import Averaged, averaged_weights, build_optimizer, lent
 from rejoinder.recipe import Recipe
 from rejoinder.schedules import learning_rate_at
@@ -44,9 +45,9 @@ def train_loop(
     Runs on every rank; where there are several, the process group must stand. Returns the last validation's metrics.
     Raises TrainingError when the loss is no longer a number, CheckpointError when a checkpoint does not fit.
     """
-    run = _Run(context, recipe, shards, store, tracker)
     try:
-        return run.to_its_end()
+        with quick_products():
+            return _Run(context, recipe, shards, store, tracker).to_its_end()
     finally:
         if context.rank == 0:
             tracker.close()

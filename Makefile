@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-slow check bench bench-data bench-data-scale bench-training bench-training-gpu bench-engine bench-models bench-tuning format lock clean
+.PHONY: help demo test test-slow check bench bench-data bench-data-scale bench-training bench-training-gpu bench-engine bench-models bench-tuning bench-serving bench-serving-soak format lock clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | column -t -s "$$(printf '\t')"
@@ -23,7 +23,7 @@ check: $(VENV)/ready  ## style, types, import contracts
 	$(BIN)/mypy
 	PYTHONPATH=platform:. $(BIN)/lint-imports
 
-bench: bench-data bench-training bench-engine bench-models bench-tuning  ## every comparison with peers; exits 1 when a figure is short of its floor
+bench: bench-data bench-training bench-engine bench-models bench-tuning bench-serving  ## every comparison with peers; exits 1 when a figure is short of its floor
 
 bench-data: $(VENV)/ready  ## preparing and reading data against tokenizers, datasets, DataLoader, Ray Data: minutes
 	PYTHONPATH=platform:. $(BIN)/python -m bench data
@@ -45,6 +45,12 @@ bench-models: $(VENV)/ready  ## our models side by side after the same time, by 
 
 bench-tuning: $(VENV)/ready  ## ASHA and TPE beside a full grid; what a trial costs beside its training: long, not yet timed
 	PYTHONPATH=platform:. $(BIN)/python -m bench tuning
+
+bench-serving: $(VENV)/ready  ## the endpoint over HTTP: waiting, goodput, scaling, what is lost when things break: many minutes, or --wall-s
+	PYTHONPATH=platform:. $(BIN)/python -m bench serving
+
+bench-serving-soak: $(VENV)/ready  ## half an hour at 70 % of what the endpoint bears
+	PYTHONPATH=platform:. $(BIN)/python -m bench serving-soak
 
 format: $(VENV)/ready  ## puts style right
 	$(BIN)/ruff check --fix .

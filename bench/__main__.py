@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Compares Rejoinder with its peers.")
     parser.add_argument("bench", help=f"one of {', '.join(benches())}, or BENCH-QUESTION")
     parser.add_argument("--rounds", type=int, default=3, help="how often each contender runs (default: 3)")
-    parser.add_argument("--wall-s", type=float, help="seconds that each contender trains where quality is compared")
+    parser.add_argument("--wall-s", type=float, help="seconds that a contender trains, or a question of serving takes")
     parser.add_argument("--tiny", action="store_true", help="a hundredth of the work; judges and writes nothing")
     parser.add_argument("--no-peers", action="store_true", help="ours alone; ratios are not judged")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder to write into (default: bench/results)")

@@ -30,7 +30,8 @@ class Setting:
     peers: Path | None = None
     """The Python of the peers' environment; None measures ours alone."""
     wall_s: float | None = None
-    """What each contender may train where quality is compared; None is the question's own default."""
+    """What each contender may train where quality is compared, or a question about serving may take, without what is
+    started for it; None is the question's own default."""
 
     def size(self, full: int, tiny: int) -> int:
         """A size of the data: the full one, or the tiny one."""

@@ -1,7 +1,8 @@
 """A question in, the parts of its reply out: in its session's order, within its caller's quota, kept before it counts.
 
-    queue up in the session ─▶ newest turns ─▶ context ─▶ reserve tokens ─▶ engine ─▶ one transaction ─▶ the last part
+    queue up in the session ─▶ a version ─▶ newest turns ─▶ context ─▶ reserve tokens ─▶ engine ─▶ kept ─▶ last part
 
+A reply stays with the version that it began with, whatever becomes the champion meanwhile.
 The last part is given when the turn and the reply are on the disk: whoever has seen a reply's end can rely on it.
 """
 
@@ -11,7 +12,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sqlalchemy import Connection
@@ -20,12 +22,19 @@ from rejoinder.corpora import Turn
 from rejoinder.decoding import Decoding
 from rejoinder.dialogue import Reply, ReplyPart
 from rejoinder.engine import Finish
+from rejoinder.registry import Version
+from serve import answered_by
+from serve.attempts import Told, next_reply
 from serve.errors import Refused
 from serve.messages import new_id
-from serve.replica import TooSlow
+from serve.outcome import Outcome
+from serve.replica import ChatReplica, TooSlow
 from serve.service import Caller, Service
+from serve.shadow import Answered
 from serve.store import sessions, tickets, turns, usage
 from serve.store.turns import KeptReply, Said
+from serve.traffic import asker_of, is_shadowed
+from serve.versions import NotLoaded, UnknownVersion
 
 NEW_SESSION = "new"
 FINISH_REASONS = {Finish.END: "stop", Finish.LENGTH: "length"}
@@ -50,6 +59,8 @@ class Question:
     session_id: str | None = None
     keep: bool = False
     """Whether the reply is kept though it belongs to no session."""
+    user: str | None = None
+    """Whom a request without a session is from: the canary's, or not, every time."""
 
 
 class Answer:
@@ -57,11 +68,16 @@ class Answer:
 
     def __init__(self, service: Service, caller: Caller, question: Question, timeout_s: float, kind: str = "chatcmpl"):
         """Raises Refused for a model or a turn that is not taken."""
-        self.id = new_id(kind)
+        self._told = told = next_reply()
+        if told is not None:
+            question = _as_told(question, told)
+        self.id = f"{kind}-{told.name}" if told else new_id(kind)
         self.num_context_tokens = 0
         """Known with the first part, as is the session."""
         self.num_reply_tokens = 0
         self.session_id: str | None = None
+        self.version: Version | None = None
+        """Which one answers; known with the first part."""
         self.replies: list[Reply] = []
         """All of them, where several were asked for; known with the last part."""
         self._service, self._caller, self._question = service, caller, question
@@ -74,36 +90,48 @@ class Answer:
 
     async def parts(self) -> AsyncGenerator[ReplyPart]:
         """The reply's parts. Raises what `serve.errors.refusal` explains; before the first part nothing was said."""
-        service, renewing = self._service, None
-        replica, metrics, version = service.replica, service.metrics, str(service.replica.version)
+        if self._told and self._told.number and (kept := await self._kept_before(self.id)):
+            yield kept
+            return
+        service, renewing, replica = self._service, None, None
         text: list[str] = []
-        last_at = self._begun
         try:
             said, system = self._question.said, self._question.system
-            if self._question.session_id is not None:
-                stored = await self._enter_session(self._question.session_id)
-                renewing = asyncio.create_task(self._keep_lease())
+            if (session := self._question.session_id) is not None:
+                session = await self._enter_session(session)
+                renewing = asyncio.create_task(self._keep_lease(session))
+            replica = await self._borrow(session)
+            metrics, version, last_at = service.metrics, str(replica.version), self._begun
+            if session is not None:
+                stored = await self._read_session(session, replica)
                 said, system = [*stored[0], *said], system or stored[1]
             context = replica.responder.context(
-                [Turn(role, words) for role, words in said], "assistant", self._asked(system)
+                [Turn(role, words) for role, words in said], "assistant", self._asked(system, replica)
             )
             self.num_context_tokens = len(context)
             decoding = replica.responder.decoding(**self._question.decoding)
             await self._reserve(decoding)
-            async for part in replica.stream(context, decoding, self._time_left(), self.replies.extend):
-                now = time.monotonic()
-                metric = metrics.between_tokens if text else metrics.first_token
-                metric.of(version).observe(now - last_at)
-                text.append(part.text)
-                last_at = now
-                self.num_reply_tokens = sum(reply.num_reply_tokens for reply in self.replies) or part.num_tokens
-                if part.finish is not None:
-                    whole = "".join(text)
-                    await self._keep(whole, part.finish)
-                    metrics.duration.of(version).observe(now - self._begun)
-                    if not any(text[:-1]) and whole == service.serving.fallback_reply:
-                        metrics.fallbacks.of(version).inc()
-                yield part
+            has_little_time = self._timeout_s < service.serving.request_timeout_s
+            outcome = Outcome(service, replica, said, has_little_time)
+            async with aclosing(replica.stream(context, decoding, self._time_left(), self.replies.extend)) as parts:
+                async for part in outcome.watched(parts):
+                    now = time.monotonic()
+                    metric = metrics.between_tokens if text else metrics.first_token
+                    metric.of(version).observe(now - last_at)
+                    text.append(part.text)
+                    last_at = now
+                    self.num_reply_tokens = sum(reply.num_reply_tokens for reply in self.replies) or part.num_tokens
+                    if part.finish is not None:
+                        whole = "".join(text)
+                        await self._keep(whole, part.finish, replica)
+                        metrics.duration.of(version).observe(now - self._begun)
+                        if not any(text[:-1]) and whole == service.serving.fallback_reply:
+                            metrics.fallbacks.of(version).inc()
+                        outcome.succeeded(whole)
+                        self._tell_shadow(whole, said, system)
+                    yield part
+        except UnknownVersion as error:  # it was there when the request came
+            raise _unknown_model(error) from None
         except TooSlow as error:
             if self._timeout_s < service.serving.request_timeout_s:  # it was the request that had no more time
                 raise Refused(408, str(error), kind="timeout_error", code="timeout") from None
@@ -111,17 +139,30 @@ class Answer:
         finally:
             if renewing is not None:
                 renewing.cancel()
-            metrics.tokens.of("context", version).inc(self.num_context_tokens)
-            metrics.tokens.of("reply", version).inc(self.num_reply_tokens)
+            if replica is not None:
+                service.metrics.tokens.of("context", str(replica.version)).inc(self.num_context_tokens)
+                service.metrics.tokens.of("reply", str(replica.version)).inc(self.num_reply_tokens)
+                service.versions.give_back(replica)
             self._leave()
 
+    async def _kept_before(self, id: str) -> ReplyPart | None:
+        """All of a reply that a replica kept, and died before the client had its end."""
+        owner, database = self._caller.owner, self._service.database
+        kept = await database.run(lambda rows: turns.find_reply(rows, id, owner, time.time()), writes=False)
+        if kept is None:
+            return None
+        self.session_id = kept.session_id
+        self.version = Version(kept.model, int(kept.version.rpartition("/")[2]), "", {})
+        answered_by.say(self.version)
+        self.num_context_tokens, self.num_reply_tokens = kept.num_context_tokens, kept.num_reply_tokens
+        finish = next(finish for finish, reason in FINISH_REASONS.items() if reason == kept.finish)
+        return ReplyPart(kept.text, kept.num_reply_tokens, finish)
+
     def _require_model(self) -> None:
-        names, asked = self._service.replica.model_names, self._question.model
-        if asked not in names:
-            there_are = ", ".join(names)
-            raise Refused(
-                404, f"no model is called {asked!r}; there are: {there_are}", param="model", code="model_not_found"
-            )
+        try:
+            self._service.versions.number_for(self._question.model, "")
+        except UnknownVersion as error:
+            raise _unknown_model(error) from None
 
     def _require_short_turns(self) -> None:
         limit = self._service.serving.max_turn_characters
@@ -132,9 +173,39 @@ class Answer:
                 400, f"messages: a turn of {longest} characters; this service reads up to {limit}", param="messages"
             )
 
-    def _asked(self, system: list[str]) -> list[tuple[str, str]]:
+    async def _borrow(self, session: str | None) -> ChatReplica:
+        """The version that this reply is made with; one that is offered and not loaded is loaded now."""
+        versions, question = self._service.versions, self._question
+        asker = asker_of(session, self._caller.owner, question.user, self.id)
+        while True:
+            number = versions.number_for(question.model, asker)
+            if (replica := versions.lend(number)) is not None:
+                self.version = replica.version
+                answered_by.say(replica.version)
+                return replica
+            try:
+                await asyncio.wait_for(asyncio.to_thread(versions.bring_asked, number), self._time_left())
+            except TimeoutError:
+                raise TooSlow(f"{question.model} is still being loaded; try again in a moment") from None
+            except NotLoaded:  # whose words name files of ours
+                raise Refused(
+                    503, f"{question.model} cannot be loaded; the server's log says why", kind="server_error",
+                    code="model_not_available",
+                ) from None  # fmt: skip
+
+    def _tell_shadow(self, text: str, said: list[Said], system: list[str]) -> None:
+        service, question, version = self._service, self._question, self.version
+        if service.shadow is None or version is None or not is_shadowed(self.id, service.serving):
+            return
+        answered = Answered(
+            self.id, self.session_id, self.session_id is not None or question.keep, version.number, said, system,
+            question.control, question.decoding, text,
+        )  # fmt: skip
+        service.shadow.offer(answered)
+
+    def _asked(self, system: list[str], replica: ChatReplica) -> list[tuple[str, str]]:
         """What is asked of the reply. A model that learnt without system messages is not told of them."""
-        reads_system = "system" in self._service.replica.responder.trained.recipe.text.control_tokens
+        reads_system = "system" in replica.responder.trained.recipe.text.control_tokens
         return [("system", text) for text in system if reads_system] + self._question.control
 
     def _time_left(self) -> float:
@@ -143,17 +214,18 @@ class Answer:
             raise TooSlow(f"no turn to speak within {self._timeout_s:g} s; try again later, or give it more time")
         return left_s
 
-    async def _enter_session(self, name: str) -> tuple[list[Said], list[str]]:
-        """Waits until those who asked before have been answered; what was said, as far as it can fit, and the system
-        messages."""
+    async def _enter_session(self, name: str) -> str:
+        """Waits until those who asked before have been answered; the session's id."""
         service, owner = self._service, self._caller.owner
         id, ttl_s = sessions.new_session_id() if name == NEW_SESSION else name, service.serving.session_ttl_s
-        holder = self._holder = new_id("ticket")
+        holder = self._holder = self._told.ticket if self._told else new_id("ticket")
 
         def take(rows: Connection) -> bool:
             now = time.time()
             if name == NEW_SESSION:
                 sessions.create(rows, id, owner, now, ttl_s, [])
+            for earlier in self._told.earlier_tickets if self._told else ():
+                tickets.hand_over(rows, id, earlier, holder)
             return tickets.take(rows, id, owner, holder, now)
 
         try:
@@ -167,23 +239,27 @@ class Answer:
                 ) and await service.database.run(lambda rows: tickets.claim(rows, id, holder, time.time()))
         except LookupError:
             raise unknown_session(name) from None
-        limit = min(_MAX_TURNS, service.replica.responder.trained.recipe.text.max_context_tokens // _TURN_TOKENS)
+        return id
+
+    async def _read_session(self, id: str, replica: ChatReplica) -> tuple[list[Said], list[str]]:
+        """What was said, as far as it can fit, and the system messages."""
+        owner = self._caller.owner
+        limit = min(_MAX_TURNS, replica.responder.trained.recipe.text.max_context_tokens // _TURN_TOKENS)
 
         def read(rows: Connection) -> tuple[list[Said], list[str]]:
             session = sessions.find(rows, id, owner, time.time())
             if session is None:
-                raise unknown_session(name)
+                raise unknown_session(id)
             newest = sessions.turns_before(rows, id, session.num_turns, limit)
             return [(turn.role, turn.text) for turn in newest], list(session.system)
 
-        found = await service.database.run(read, writes=False)
+        found = await self._service.database.run(read, writes=False)
         self.session_id = id
         return found
 
-    async def _keep_lease(self) -> None:
+    async def _keep_lease(self, session: str) -> None:
         """As long as the reply is being written, nobody else's turn comes."""
-        session, holder = self.session_id, self._holder
-        assert session is not None
+        holder = self._holder
         assert holder is not None
         while True:
             await asyncio.sleep(tickets.LEASE_S / 3)
@@ -202,9 +278,9 @@ class Answer:
         )
         self._reserved = tokens
 
-    async def _keep(self, text: str, finish: Finish) -> None:
+    async def _keep(self, text: str, finish: Finish, replica: ChatReplica) -> None:
         """Turn, reply and count in one transaction; nothing to do for a reply that nobody keeps or counts."""
-        question, version = self._question, self._service.replica.version
+        question, version = self._question, replica.version
         is_kept = self.session_id is not None or question.keep
         key, unused = self._caller.key, self._reserved - self.num_context_tokens - self.num_reply_tokens
         if not is_kept and key is None:
@@ -247,6 +323,19 @@ class Answer:
         elif key is not None and reserved:
             self._service.database.start(leave)
         self._holder, self._reserved = None, 0
+
+
+def _as_told(question: Question, told: Told) -> Question:
+    """With the door's seed, unless the request has one; a session that was begun for it is gone on with."""
+    decoding = {**question.decoding}
+    if decoding.get("seed") is None:
+        decoding["seed"] = told.seed
+    session_id = told.session if told.session and question.session_id == NEW_SESSION else question.session_id
+    return replace(question, decoding=decoding, session_id=session_id)
+
+
+def _unknown_model(error: UnknownVersion) -> Refused:
+    return Refused(404, str(error), param="model", code="model_not_found")
 
 
 def unknown_session(name: str) -> Refused:

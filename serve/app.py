@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
+import warnings
+from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict
 from ray import serve
-from ray.serve.config import AutoscalingConfig
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, BackpressureConfig
 
-from rejoinder.recipe import Recipe
+from rejoinder.recipe import Recipe, load_recipe
+from serve import scaling
 from serve.api import create_api
-from serve.metrics import Metrics
-from serve.replica import load_replica
-from serve.service import Service
-from serve.store import Database, url_of
+from serve.errors import RETRY_AFTER_S
+from serve.service import start_service
+
+NAME = "chat"
+RECIPES = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
+LOOK_BACK_S = 5.0
+"""Serve takes a replica's load five times in it; of those the newest counts."""
 
 
 @serve.deployment
@@ -23,17 +32,20 @@ class Chat:
     """The deployment. Ingress and model are one, so that a token takes one hop to the client, not two."""
 
     def __init__(self, recipe: Recipe) -> None:
-        _log_requests()
-        database = Database(url_of(recipe))
-        database.migrate()  # done at deploying; but a database may be new since
-        replica = load_replica(recipe)
-        metrics = Metrics(serve.get_replica_context().replica_id.unique_id)
-        metrics.watch(replica.responder.engine.statistics, lambda: str(replica.version))
-        self.service = Service(replica, database, recipe.serving, metrics)
+        _log_to_stderr()
+        self.service = start_service(recipe, serve.get_replica_context().replica_id.unique_id)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Called by Serve after `__init__`: FastAPI applications do not travel."""
         return create_api(self.service)
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """Called by Serve about once a second, for `serve.scaling`."""
+        load = self.service.load()
+        return {
+            scaling.REQUESTS: load.num_running + load.num_waiting,
+            scaling.TOKENS: load.num_running_tokens + load.num_waiting_tokens,
+        }
 
     def check_health(self) -> None:
         """Called by Serve every few seconds; a replica whose engine is stuck is started anew."""
@@ -44,13 +56,37 @@ class Chat:
             self.service.close()
 
 
-def _log_requests() -> None:
-    """A line a request to the replica's standard error, where Ray collects it."""
-    log = logging.getLogger("rejoinder.requests")
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    if not log.handlers:
-        log.addHandler(logging.StreamHandler(sys.stderr))
+def _log_to_stderr() -> None:
+    """A line a request, and what becomes of versions, to the replica's standard error, where Ray collects it."""
+    for name in ("rejoinder.requests", "rejoinder.versions"):
+        log = logging.getLogger(name)
+        log.setLevel(logging.INFO)
+        log.propagate = False
+        if not log.handlers:
+            log.addHandler(logging.StreamHandler(sys.stderr))
+
+
+class Arguments(BaseModel):
+    """`args` of an application in a Serve config file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    recipe: str
+    """A recipe file, or the name of one in jobs/recipes."""
+    words: list[str] = []
+    """What to change of it, as at the command line: `serving.max_replicas=4`."""
+
+
+def recipe_of(arguments: Arguments) -> Recipe:
+    """The recipe that they mean. Raises RecipeError."""
+    file = Path(arguments.recipe)
+    return load_recipe(file if file.suffix else RECIPES / f"{file}.yaml", arguments.words)
+
+
+def build(arguments: dict[str, Any]) -> serve.Application:
+    """For `serve deploy` and `serve run`, as `serve.app:build`. Raises RecipeError, and ValidationError for what is no
+    argument."""
+    return build_application(recipe_of(Arguments.model_validate(arguments)))
 
 
 def build_application(recipe: Recipe) -> serve.Application:
@@ -59,18 +95,40 @@ def build_application(recipe: Recipe) -> serve.Application:
     # What waits for its turn in a session, or is read from the database, and open sockets take no slot of the engine.
     in_flight = serving.num_slots + serving.max_queued_requests + serving.max_websockets
     deployment = Chat.options(  # type: ignore[attr-defined]
-        name="chat",
+        name=NAME,
         ray_actor_options={"num_cpus": serving.cpus_per_replica, "num_gpus": serving.gpus_per_replica},
-        autoscaling_config=AutoscalingConfig(
-            min_replicas=serving.min_replicas,
-            max_replicas=serving.max_replicas,
-            target_ongoing_requests=serving.target_ongoing_requests,
-        ),
+        autoscaling_config=autoscaling(recipe),
         max_ongoing_requests=in_flight,
         max_queued_requests=in_flight,
+        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=RETRY_AFTER_S),
         # Replace before stopping, so that one replica alone can be updated without a gap.
         max_surge_percent=100,
+        # Whoever stops answers to the end what it has begun; others take what is new.
         graceful_shutdown_timeout_s=serving.request_timeout_s,
     )
     application: serve.Application = deployment.bind(recipe)
     return application
+
+
+def autoscaling(recipe: Recipe) -> AutoscalingConfig:
+    """Serve's bounds and delays around `serve.scaling`."""
+    serving, text = recipe.serving, recipe.text
+    longest = text.max_context_tokens + (serving.max_reply_tokens or text.max_reply_tokens)
+    tokens = serving.target_tokens or math.ceil(serving.target_ongoing_requests * longest)
+    policy = AutoscalingPolicy(
+        policy_function="serve.scaling.ByLoad",
+        policy_kwargs={"target_requests": serving.target_ongoing_requests, "target_tokens": tokens},
+    )
+    with warnings.catch_warnings():  # that it is shorter than a setting which is not used any more
+        warnings.simplefilter("ignore", FutureWarning)
+        return AutoscalingConfig(
+            min_replicas=serving.min_replicas,
+            max_replicas=serving.max_replicas,
+            initial_replicas=max(1, serving.min_replicas),  # whoever deploys sees that it answers
+            target_ongoing_requests=serving.target_ongoing_requests,
+            look_back_period_s=LOOK_BACK_S,
+            upscale_delay_s=serving.upscale_delay_s,
+            downscale_delay_s=serving.downscale_delay_s,
+            downscale_to_zero_delay_s=serving.downscale_to_zero_delay_s,
+            policy=policy,
+        )

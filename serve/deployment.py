@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+import time
 import urllib.error
-import urllib.request
 from dataclasses import dataclass
 
 from ray import serve
@@ -14,11 +14,17 @@ from ray.serve.config import HTTPOptions
 
 from rejoinder import cluster, console
 from rejoinder.errors import ServingError
-from rejoinder.recipe import Recipe
+from rejoinder.recipe import Recipe, ServingSection
 from rejoinder.registry import Registry, Version
 from serve.app import build_application
+from serve.door import LONGEST_WAIT_S
 from serve.keys import count_keys
+from serve.reaching import reach, require_certificate
 from serve.store import Database, url_of
+
+STOPPING_S = 10
+READY_WITHIN_S = 120
+"""With no replica left (`serving.min_replicas = 0`) the question itself starts one."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +48,38 @@ def deploy(recipe: Recipe) -> Deployed:
         recipe, serving.cpus_per_replica, serving.gpus_per_replica, "one replica (serving.cpus_per_replica)"
     )
     _prepare_database(recipe)
-    url = f"http://{serving.host}:{serving.port}"
-    if not _is_ours(url):
+    if serving.request_timeout_s > LONGEST_WAIT_S:
+        limit = f"serving.request_timeout_s = {serving.request_timeout_s:g}, but the first byte of a reply"
+        console.say(f"   {limit} is waited for {LONGEST_WAIT_S:g} s; REJOINDER_DOOR_WAIT_S changes that")
+    require_certificate(serving)
+    if not _is_ours(serving):
         _require_free_port(serving.host, serving.port)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # our own lines say the same
-    serve.start(http_options=HTTPOptions(host=serving.host, port=serving.port))
+    serve.start(http_options=http_options(serving))
     try:
         serve.run(build_application(recipe), name=serving.application, route_prefix="/")
     except RuntimeError as error:
         raise ServingError(
             f"the application {serving.application!r} did not come up: {_reason(serving.application) or error}"
         ) from error
-    _require_ready(url)
-    return Deployed(url, version)
+    _require_ready(serving)
+    return Deployed(serving.url, version)
+
+
+def http_options(serving: ServingSection) -> HTTPOptions:
+    """How Serve's proxies listen. They keep the options of their first start."""
+    return HTTPOptions(
+        host=serving.host, port=serving.port, ssl_certfile=serving.tls_certificate, ssl_keyfile=serving.tls_key
+    )
+
+
+def drain(recipe: Recipe) -> None:
+    """Takes the application away: what is new is refused, what has begun is answered to its end. Blocks until then."""
+    name = recipe.serving.application
+    until = time.monotonic() + recipe.serving.request_timeout_s + STOPPING_S
+    serve.delete(name, _blocking=False)
+    while name in serve.status().applications and time.monotonic() < until:
+        time.sleep(0.2)
 
 
 def _prepare_database(recipe: Recipe) -> None:
@@ -75,10 +100,10 @@ def _reason(application: str) -> str:
     return lines[0] if lines else ""
 
 
-def _is_ours(url: str) -> bool:
+def _is_ours(serving: ServingSection) -> bool:
     """Whether a Serve of this cluster listens there already: then this is an update."""
     try:
-        with urllib.request.urlopen(f"{url}/-/healthz", timeout=2) as answer:
+        with reach(f"{serving.url}/-/healthz", serving, 2) as answer:
             return bool(answer.read() == b"success") and bool(serve.status().proxies)
     except (OSError, urllib.error.URLError):
         return False
@@ -97,9 +122,9 @@ def _require_free_port(host: str, port: int) -> None:
             raise ServingError(f"serving.host = {host}, serving.port = {port}: {error.strerror}") from None
 
 
-def _require_ready(url: str) -> None:
+def _require_ready(serving: ServingSection) -> None:
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=30) as answer:
+        with reach(f"{serving.url}/readyz", serving, READY_WITHIN_S) as answer:
             answer.read()
     except OSError as error:
-        raise ServingError(f"{url}/readyz does not answer: {error}") from None
+        raise ServingError(f"{serving.url}/readyz does not answer: {error}") from None

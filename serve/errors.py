@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from rejoinder.engine import EngineFull
 from rejoinder.errors import EngineError, RejoinderError, ServingError
@@ -70,11 +71,26 @@ def speak_openai_errors(api: FastAPI) -> None:
 
     async def answer(request: Request, error: Exception) -> JSONResponse:
         refused = refusal(error)
+        if refused.status == 405:
+            there_are = ", ".join(_methods_of(api, request))
+            refused = Refused(
+                405, f"{request.method} is not what {request.url.path} is for; ask with {there_are}",
+                code="method_not_allowed", headers={"allow": there_are},
+            )  # fmt: skip
         request.state.error = refused.detail.code or refused.detail.type
         return refused.response()
 
     for kind in (Refused, RequestValidationError, HTTPException, QuotaExceeded, SessionMovedOn, RejoinderError):
         api.add_exception_handler(kind, answer)
+
+
+def _methods_of(api: FastAPI, request: Request) -> list[str]:
+    """Of all routes of a path: each method has one of its own, and Starlette knows but the first."""
+    found: set[str] = set()
+    for route in api.router.routes:
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods or set()
+    return sorted(found)
 
 
 def _later(status: int, message: str, code: str, after_s: float) -> Refused:

@@ -24,14 +24,15 @@ FinishReason = Literal["stop", "length"]
 _AS_IN_A_RECIPE = (
     "temperature", "top_p", "top_k", "min_p", "typical_p", "presence_penalty", "frequency_penalty",
     "repetition_penalty", "no_repeat_ngram_tokens", "no_copied_ngram_tokens", "min_reply_tokens", "bad_words", "prefix",
-    "num_beams", "length_penalty", "num_candidates", "mmi_weight", "seed",
+    "num_beams", "num_beam_groups", "diversity_penalty", "length_penalty", "coverage_penalty", "early_stopping",
+    "num_candidates", "mmi_weight", "seed",
 )  # fmt: skip
 
 
 class Message(BaseModel):
-    """Base of what travels: strict about names, and documented by the strings under its fields."""
+    """Base of what travels: strict about names and types ("7" is no number), and documented below its fields."""
 
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 class ChatMessage(Message):
@@ -81,7 +82,11 @@ class Wishes(Message):
     """What the reply begins with."""
     num_beams: Annotated[int, Field(ge=1, le=16)] | None = None
     """Beams are searched at temperature 0."""
+    num_beam_groups: Annotated[int, Field(ge=1, le=16)] | None = None
+    diversity_penalty: Annotated[float, Field(ge=0, le=100)] | None = None
     length_penalty: Annotated[float, Field(ge=0, le=5)] | None = None
+    coverage_penalty: Annotated[float, Field(ge=0, le=10)] | None = None
+    early_stopping: bool | None = None
     num_candidates: Annotated[int, Field(ge=1, le=16)] | None = None
     mmi_weight: Annotated[float, Field(ge=0, le=2)] | None = None
     stop: ShortText | Annotated[list[ShortText], Field(max_length=16)] | None = None
@@ -91,7 +96,7 @@ class Wishes(Message):
     control: dict[Literal["system", "speaker", "persona", "topic", "rating", "emotion"], Text | list[Text]] = {}
     """What is asked of the reply, if the model was trained for it: {"emotion": "joy", "persona": ["i like cats"]}."""
     user: str | None = None
-    """Accepted and not used."""
+    """Where there is no session, a canary's choice sticks to it; else not used."""
 
     def decoding(self) -> dict[str, Any]:
         """What is to be changed of the recipe's `decoding`, by its names; None changes nothing."""
@@ -162,14 +167,26 @@ class CompletionRequest(Wishes):
     stream: bool = False
     stream_options: StreamOptions | None = None
     """Only with `stream`."""
+    n: Annotated[int, Field(ge=1, le=16)] = 1
+    """Replies to each prompt, the best first: those to the prompt i have an `index` from i * n on. There are fewer when
+    the model finds no more that differ."""
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    """Each token's log-probability is told, in the model's own distribution, and those of this many most probable
+    tokens at its place."""
 
     @model_validator(mode="after")
-    def _one_at_a_time_in_a_stream(self) -> Self:
+    def _suit_each_other(self) -> Self:
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options is for streams; set stream, or leave it out")
         if self.stream and not isinstance(self.prompt, str):
             raise ValueError("prompt: a stream replies to one prompt; give one text, or leave out stream")
+        if self.stream and self.n > 1:
+            raise ValueError("n: a stream has one reply; leave out n, or stream")
         return self
+
+    def decoding(self) -> dict[str, Any]:
+        """What is to be changed of the recipe's `decoding`, by its names; None changes nothing."""
+        return super().decoding() | {"num_replies": self.n, "num_logprobs": self.logprobs}
 
 
 class BatchRequest(Wishes):
@@ -282,11 +299,24 @@ class ChatChunk(Message):
     session_id: str | None = None
 
 
+class TextLogprobs(Message):
+    """Of each token of a reply, or of a chunk of it, in four lists of the same length."""
+
+    tokens: list[str]
+    token_logprobs: list[float]
+    """In nats."""
+    top_logprobs: list[dict[str, float]]
+    """The most probable tokens at each place with theirs."""
+    text_offset: list[int]
+    """Where in the reply each token begins, in characters."""
+
+
 class TextChoice(Message):
     """A reply, or one chunk of it."""
 
     index: int = 0
     text: str
+    logprobs: TextLogprobs | None = None
     finish_reason: FinishReason | None = None
 
 

@@ -1,4 +1,4 @@
-"""One replica: a model version from the registry with its engine, answering many requests at a time. Knows no HTTP."""
+"""One version of a model with its engine, answering many requests at a time. Knows no HTTP."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from rejoinder.corpora import Turn
 from rejoinder.decoding import Decoding
 from rejoinder.dialogue import Reply, ReplyPart, Responder
 from rejoinder.engine import EngineFull, Finish
-from rejoinder.errors import ServingError
+from rejoinder.errors import EngineError, ServingError
 from rejoinder.models import prepared_for_inference
-from rejoinder.recipe import Recipe
+from rejoinder.recipe import Recipe, ServingSection
 from rejoinder.registry import Registry, Version
 
 STUCK_S = 30
@@ -31,42 +31,54 @@ class TooSlow(ServingError):
     """A reply was not there in time."""
 
 
-def load_replica(recipe: Recipe) -> ChatReplica:
-    """The version that the recipe's alias points at, loaded, warmed up and ready.
+class FailedReply(ServingError):
+    """The model did not come to the reply's end."""
 
-    Raises RegistryError when there is no such version, CheckpointError when it is damaged.
+
+def load_replica(recipe: Recipe, registry: Registry, version: Version) -> ChatReplica:
+    """A version of the registry, loaded, warmed up, asked the readiness prompts; its engine runs.
+
+    Blocks for seconds. Raises RegistryError when it cannot be had, CheckpointError when it is damaged, ServingError
+    when it does not answer as it must.
     """
     serving = recipe.serving
     # Training workers keep few of oneDNN's kernels; here they are made once for each size of the running batch. Read
     # when the first is made, so not too late after torch was imported.
     os.environ.update(ONEDNN_PRIMITIVE_CACHE_CAPACITY="1024", LRU_CACHE_CAPACITY="1024")
     torch.set_num_threads(serving.cpus_per_replica)
-    registry = Registry(recipe)
-    version = registry.find(serving.alias)
     device = "cuda" if serving.gpus_per_replica else "cpu"
     trained = checkpoints.load(registry.download(version), device)
+    num_bytes = sum(weights.nbytes for weights in trained.model.state_dict().values())
     trained = replace(trained, model=prepared_for_inference(trained.model, serving.precision))
     responder = Responder(trained, serving.num_slots, serving.max_queued_requests, serving.fallback_reply)
     responder.engine.warm_up()
     responder.engine.start()
-    responder.reply(responder.context([Turn("user", CANARY)], "assistant"))
-    return ChatReplica(responder, version, serving.request_timeout_s)
+    loaded = ChatReplica(responder, version, serving.request_timeout_s, num_bytes)
+    try:
+        loaded.require_answers(serving)
+    except BaseException:
+        responder.engine.stop()
+        raise
+    return loaded
 
 
-@dataclass
+@dataclass(eq=False)
 class ChatReplica:
     """A responder and the version it speaks for. Its engine runs."""
 
     responder: Responder
     version: Version
     request_timeout_s: float
+    num_weight_bytes: int = 0
+    """As they were trained; packed ones take about as much, int8 a quarter."""
     _answered_at: float = field(default_factory=time.monotonic)
     """When the engine last answered the canary prompt; loading asks it first."""
 
     @property
-    def model_names(self) -> list[str]:
-        """What a request may ask for: the registered model's name, or one version of it."""
-        return [self.version.model, f"{self.version.model}@{self.version.number}"]
+    def num_bytes(self) -> int:
+        """Memory of its weights and its slots."""
+        num_slots = self.responder.engine.statistics().num_slots
+        return self.num_weight_bytes + num_slots * self.responder.engine.bytes_per_slot
 
     async def stream(
         self, context: list[int], decoding: Decoding, timeout_s: float | None = None,
@@ -75,8 +87,8 @@ class ChatReplica:
         """The reply's parts as they come. Leaving early cancels the reply and frees its slot. Where several were asked
         for, `on_replies` gets them all before the last part.
 
-        Raises EngineError for what cannot be answered, EngineFull when too many wait, ServingError after the timeout,
-        which is `request_timeout_s` unless a shorter one is given.
+        Raises EngineError for what cannot be answered, EngineFull when too many wait, FailedReply, and TooSlow after
+        the timeout, which is `request_timeout_s` unless a shorter one is given.
         """
         loop, parts = asyncio.get_running_loop(), asyncio.Queue[ReplyPart]()
         limit_s = self.request_timeout_s if timeout_s is None else min(timeout_s, self.request_timeout_s)
@@ -92,7 +104,7 @@ class ChatReplica:
                 if part.finish is Finish.TIMED_OUT:
                     raise TimeoutError
                 if part.finish in (Finish.FAILED, Finish.CANCELLED):
-                    raise ServingError(f"the reply {part.finish.value}; try again")
+                    raise FailedReply(f"the reply {part.finish.value}; try again")
                 yield part
                 if part.finish is not None:
                     return
@@ -127,4 +139,24 @@ class ChatReplica:
                 await asyncio.sleep(1)
             if self.responder.engine.statistics().num_tokens == said:
                 raise
+        self._answered_at = time.monotonic()
+
+    def require_answers(self, serving: ServingSection) -> None:
+        """Asks `serving.readiness_prompts`, one after the other. Blocks.
+
+        Raises ServingError for a reply with log-probabilities that are no numbers, or too late; when none has words.
+        """
+        responder, limit_s, has_words = self.responder, serving.readiness_timeout_s, False
+        for prompt in serving.readiness_prompts:
+            context, begun = responder.context([Turn("user", prompt)], "assistant"), time.monotonic()
+            try:  # with the model's own settings, as people will ask it
+                reply = responder.reply(context, responder.decoding(seed=0, num_logprobs=0), limit_s)
+            except EngineError as error:
+                why = f"within {limit_s:g} s" if time.monotonic() - begun >= limit_s else f"({error})"
+                raise ServingError(f"{self.version} does not answer {prompt!r} {why}") from None
+            if not all(math.isfinite(token.logprob) for token in reply.logprobs):
+                raise ServingError(f"{self.version} answers {prompt!r} with log-probabilities that are no numbers")
+            has_words = has_words or (reply.num_reply_tokens > 0 and reply.text != serving.fallback_reply)
+        if not has_words:  # one or another may well leave a model without words
+            raise ServingError(f"{self.version} has no words for any of serving.readiness_prompts")
         self._answered_at = time.monotonic()

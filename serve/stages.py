@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import time
 import urllib.error
 import urllib.request
@@ -12,7 +14,8 @@ from rejoinder import cluster, console
 from rejoinder.errors import ServingError
 from rejoinder.recipe import Recipe
 from rejoinder.registry import Registry
-from serve.deployment import Deployed, deploy
+from serve.deployment import Deployed, deploy, drain
+from serve.reaching import reach
 
 KEY_VARIABLE = "REJOINDER_API_KEY"
 QUESTION = "Hello! How are you today?"
@@ -29,25 +32,29 @@ def deploy_stage(recipe: Recipe) -> Deployed:
 def ask_stage(recipe: Recipe, deployed: Deployed, question: str = QUESTION) -> str:
     """One question over HTTP; the reply."""
     with console.stage("Ask over HTTP"):
-        reply = ask(f"{deployed.url}/v1/chat/completions", recipe.registry.model, question)
+        reply = ask(deployed.url, recipe, question)
         console.say(f"   you:    {question}")
         console.say(f"   model:  {reply}")
     return reply
 
 
 def serve_until_stopped(recipe: Recipe) -> None:
-    """Deploys; in a Ray of our own, stays until Ctrl-C, in a cluster that goes on by itself, returns."""
+    """Deploys; in a Ray of our own, stays until Ctrl-C or SIGTERM and then ends what has begun; in a cluster that goes
+    on by itself, returns."""
     with cluster.connect(recipe):
         deployed = deploy_stage(recipe)
         console.say(f"\n{curl_line(recipe)}")
         if recipe.cluster.address != "local":
             return
         console.say(f"\nServing at {deployed.url} until Ctrl-C.")
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what batch systems and containers send
         try:
             while True:
                 time.sleep(3600)
         except KeyboardInterrupt:
-            console.say("stopping")
+            console.say("stopping when the replies that have begun are written; once more stops at once")
+            with contextlib.suppress(KeyboardInterrupt):
+                drain(recipe)
 
 
 def say_what_next(recipe: Recipe, recipe_word: str = "") -> None:
@@ -61,16 +68,17 @@ def say_what_next(recipe: Recipe, recipe_word: str = "") -> None:
     console.say("   train your own:  .venv/bin/python jobs/train.py --help")
 
 
-def ask(url: str, model: str, question: str, timeout_s: float = 60) -> str:
+def ask(endpoint: str, recipe: Recipe, question: str, timeout_s: float = 60) -> str:
     """The reply to one message, with the environment's REJOINDER_API_KEY. Raises ServingError with the server's own
     words."""
+    url, model = f"{endpoint}/v1/chat/completions", recipe.registry.model
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": question}]}).encode()
     headers = {"content-type": "application/json"}
     if key := os.environ.get(KEY_VARIABLE):
         headers["authorization"] = f"Bearer {key}"
     request = urllib.request.Request(url, body, headers)
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+        with reach(request, recipe.serving, timeout_s) as answer:
             return str(json.load(answer)["choices"][0]["message"]["content"])
     except urllib.error.HTTPError as error:
         raise ServingError(f"{url} answered {error.code}: {error.read().decode(errors='replace')}") from None
@@ -82,7 +90,4 @@ def curl_line(recipe: Recipe) -> str:
     """A request to paste into a shell."""
     body = json.dumps({"model": recipe.registry.model, "messages": [{"role": "user", "content": QUESTION}]})
     key = f'-H "authorization: Bearer ${KEY_VARIABLE}" ' if recipe.serving.needs_keys else ""
-    return (
-        f"curl http://{recipe.serving.host}:{recipe.serving.port}/v1/chat/completions "
-        f"{key}-H 'content-type: application/json' -d '{body}'"
-    )
+    return f"curl {recipe.serving.url}/v1/chat/completions {key}-H 'content-type: application/json' -d '{body}'"

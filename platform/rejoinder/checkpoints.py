@@ -249,9 +249,10 @@ class CheckpointStore:
         """Where the checkpoint of a step stands."""
         return self.directory / f"step_{step:08d}"
 
-    def last(self) -> Path | None:
-        """The newest checkpoint that is whole. A damaged one is passed over, and said loudly."""
-        return self._first_whole(sorted(self._names(), reverse=True))
+    def last(self, up_to: int | None = None) -> Path | None:
+        """The newest checkpoint that is whole, of this step at most. A damaged one is passed over, and said loudly."""
+        names = (name for name in self._names() if up_to is None or int(name.removeprefix("step_")) <= up_to)
+        return self._first_whole(sorted(names, reverse=True))
 
     def best(self) -> Path | None:
         """The one with the lowest validation loss that is whole."""

@@ -18,7 +18,7 @@ from rejoinder.recipe import Recipe
 CHECKOUT = Path(__file__).resolve().parents[2]
 """The directory that holds platform/, serve/ and tuning/."""
 
-_RAY_SETTINGS = {
+RAY_SETTINGS = {
     # Our runs are no concern of Ray's usage statistics.
     "RAY_USAGE_STATS_ENABLED": "0",
     # How often the Train controller polls; every ray.train.report blocks for about this long (default 2 s).
@@ -28,6 +28,11 @@ _RAY_SETTINGS = {
     # Ray's own announcement of the same result tables that our console shows.
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Serve's proxies ask another replica when one dies (serve/door.py).
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.door.middlewares",
+    # How often replicas and proxies tell Serve their load (default 10 s, which a burst would have to wait for).
+    "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
+    "RAY_SERVE_HANDLE_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",
 }
 
 _WORKER_SETTINGS = {
@@ -37,9 +42,11 @@ _WORKER_SETTINGS = {
     # Memory that a step gives back is taken again by the next one: returning it to the system costs page faults.
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "1073741824",
+    # The training runs in a thread, and a thread's own arena would give large pieces back all the same.
+    "MALLOC_ARENA_MAX": "1",
 }
 
-_OF_STORAGE = ("AWS_", "REJOINDER_CACHE")
+_PASSED_ON = ("AWS_", "REJOINDER_CACHE", "REJOINDER_DOOR")
 
 
 @contextmanager
@@ -53,7 +60,7 @@ def connect(recipe: Recipe) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    for name, value in _RAY_SETTINGS.items():
+    for name, value in RAY_SETTINGS.items():
         os.environ.setdefault(name, value)
     settings, local = recipe.cluster, recipe.cluster.address == "local"
     _require_somebody_listens(settings.address)
@@ -118,10 +125,10 @@ def runtime_env() -> dict[str, Any]:
     was submitted with.
     """
     packages = [CHECKOUT / "platform" / "rejoinder", CHECKOUT / "serve", CHECKOUT / "tuning"]
-    settings = _WORKER_SETTINGS | {name: os.environ[name] for name in _RAY_SETTINGS if name in os.environ}
+    settings = _WORKER_SETTINGS | {name: os.environ[name] for name in RAY_SETTINGS if name in os.environ}
     settings |= {name: os.environ[name] for name in _WORKER_SETTINGS if name in os.environ}
     # What reaches a bucket from here is to reach it from every node.
-    settings |= {name: value for name, value in os.environ.items() if name.startswith(_OF_STORAGE)}
+    settings |= {name: value for name, value in os.environ.items() if name.startswith(_PASSED_ON)}
     return {"py_modules": [str(package) for package in packages], "env_vars": settings}
 
 

@@ -12,7 +12,7 @@ from serve.errors import Refused, refusal
 from serve.service import Caller, Service
 from serve.store import keys, usage
 
-OPEN = ("/healthz", "/readyz", "/docs", "/openapi.json")
+OPEN = ("/", "/healthz", "/readyz", "/docs", "/openapi.json")
 """What says nothing that is not public."""
 SCOPE_OF_PATH = {"/metrics": "metrics"}
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")

@@ -16,7 +16,7 @@ from serve.service import Service
 
 log = logging.getLogger("rejoinder.requests")
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-_TOLD = ("session_id", "reply_id", "num_context_tokens", "num_reply_tokens", "finish", "error")
+_TOLD = ("trace_id", "session_id", "reply_id", "num_context_tokens", "num_reply_tokens", "finish", "error")
 _UNKNOWN = "other"
 
 
@@ -56,7 +56,7 @@ class LogLine:
     def _write(self, scope: Scope, status: int, seconds: float) -> None:
         service, state = self._service, scope["state"]
         route = scope.get("route")
-        path, version = getattr(route, "path", _UNKNOWN), str(service.replica.version)
+        path, version = getattr(route, "path", _UNKNOWN), str(state.get("version") or service.replica.version)
         service.metrics.requests.of(path, str(status), version).inc()
         if status >= 400:
             code = str(state.get("error") or status)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypeVar
 
 from fastapi import Header, Request
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, WithJsonSchema
 from starlette.requests import HTTPConnection
 
 from rejoinder.dialogue import Reply, ReplyPart, SpeltLogprob
@@ -19,15 +19,20 @@ from serve.errors import refusal
 from serve.messages import NAME, ChatMessage, ErrorBody, FinishReason, Logprobs, TokenLogprobs, TokenProbability, Wishes
 from serve.service import Caller, Service
 from serve.store.turns import Said
+from serve.tracing import parts_of
 
 Found = TypeVar("Found")
 SYSTEM_ROLES = ("system", "developer")
+# A header is there or not: none is null, as these types would have it in the documentation.
 Timeout = Annotated[
     float | None,
-    Header(alias="x-request-timeout", gt=0, le=86_400, allow_inf_nan=False, description="Seconds it may take."),
+    WithJsonSchema({"type": "number", "minimum": 0.001, "maximum": 86_400}),
+    Header(alias="x-request-timeout", ge=0.001, le=86_400, allow_inf_nan=False, description="Seconds it may take."),
 ]
 SessionHeader = Annotated[
-    str | None, Header(alias="x-session-id", max_length=64, pattern=NAME, description="Like session_id in the body.")
+    str | None,
+    WithJsonSchema({"type": "string", "maxLength": 64, "pattern": NAME}),
+    Header(alias="x-session-id", max_length=64, pattern=NAME, description="Like session_id in the body."),
 ]
 
 
@@ -59,7 +64,7 @@ def question_of(
         for kind, texts in wishes.control.items()
         for text in ([texts] if isinstance(texts, str) else texts)
     ]
-    return Question(model, said, system, control, wishes.decoding(), session_id, keep)
+    return Question(model, said, system, control, wishes.decoding(), session_id, keep, wishes.user)
 
 
 def reason_of(part: ReplyPart | Reply) -> FinishReason:
@@ -85,14 +90,14 @@ def logprobs_of(told: Iterable[SpeltLogprob]) -> Logprobs:
     return Logprobs(content=content)
 
 
-async def whole(answer: Answer) -> Reply:
+async def whole(answer: Answer, question: Question) -> Reply:
     """All of a reply, of several the best."""
-    return (await every(answer))[0]
+    return (await every(answer, question))[0]
 
 
-async def every(answer: Answer) -> list[Reply]:
+async def every(answer: Answer, question: Question) -> list[Reply]:
     """All replies that were asked for, the best first."""
-    async with aclosing(answer.parts()) as parts:
+    async with aclosing(parts_of(answer, question)) as parts:
         said = [part async for part in parts]
     if answer.replies:
         return answer.replies
@@ -131,7 +136,7 @@ async def event_stream(
     chunks: Callable[[AsyncIterator[ReplyPart]], AsyncIterator[BaseModel]],
 ) -> StreamingResponse:
     """Server-sent events of what `chunks` makes of the parts. Whatever can be refused is refused before it begins."""
-    parts = answer.parts()
+    parts = parts_of(answer, question)
     first = await anext(parts)
 
     async def all_parts() -> AsyncIterator[ReplyPart]:

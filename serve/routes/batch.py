@@ -25,16 +25,14 @@ def add(api: FastAPI, service: Service) -> None:
         keeps no other from its reply; while the engine is full of others' requests, it is asked again."""
         loop, caller = asyncio.get_running_loop(), caller_of(request)
         deadline, slots = loop.time() + timeout_of(service, timeout), asyncio.Semaphore(service.serving.num_slots)
-        answers = [
-            Answer(service, caller, question_of(body, body.model, said), timeout_of(service, timeout))
-            for said in body.conversations
-        ]
+        questions = [question_of(body, body.model, said) for said in body.conversations]
+        answers = [Answer(service, caller, question, timeout_of(service, timeout)) for question in questions]
 
-        async def item(index: int, said: list[ChatMessage]) -> BatchItem:
+        async def item(index: int) -> BatchItem:
             async with slots:
                 while True:
                     try:
-                        reply = await whole(answers[index])
+                        reply = await whole(answers[index], questions[index])
                     except EngineFull as error:
                         if loop.time() + _COME_BACK_S < deadline:
                             await asyncio.sleep(_COME_BACK_S)
@@ -48,7 +46,7 @@ def add(api: FastAPI, service: Service) -> None:
                     message = ChatMessage(role="assistant", content=reply.text)
                     return BatchItem(index=index, message=message, finish_reason=reason_of(reply))
 
-        data = await together(item(index, said) for index, said in enumerate(body.conversations))
+        data = await together(map(item, range(len(answers))))
         used = Usage.of(
             sum(answer.num_context_tokens for answer in answers), sum(answer.num_reply_tokens for answer in answers)
         )

@@ -55,7 +55,7 @@ def add(api: FastAPI, service: Service) -> None:
         answer = Answer(service, caller_of(request), question, timeout_of(service, timeout))
         if body.stream:
             return await event_stream(request, answer, question, lambda parts: chunks_of(body, answer, parts))
-        replies = await every(answer)
+        replies = await every(answer, question)
         note(request, answer, question, reason_of(replies[0]))
         if answer.session_id is not None:
             response.headers["x-session-id"] = answer.session_id

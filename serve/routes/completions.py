@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 from fastapi import FastAPI, Request
 from fastapi.responses import StreamingResponse
 
-from rejoinder.dialogue import Reply, ReplyPart
+from rejoinder.dialogue import Reply, ReplyPart, SpeltLogprob
 from serve.answering import Answer, Question
-from serve.messages import ChatMessage, CompletionRequest, TextChoice, TextCompletion, Usage, new_id, now
+from serve.messages import (
+    ChatMessage,
+    CompletionRequest,
+    TextChoice,
+    TextCompletion,
+    TextLogprobs,
+    Usage,
+    new_id,
+    now,
+)
 from serve.routes.asking import (
     Timeout,
     caller_of,
     event_stream,
+    every,
     note,
     question_of,
     reason_of,
     timeout_of,
     together,
-    whole,
 )
 from serve.service import Service
 
@@ -42,15 +51,21 @@ def add(api: FastAPI, service: Service) -> None:
             return await event_stream(request, answer, questions[0], lambda parts: _chunks(body, answer, parts))
         slots = asyncio.Semaphore(service.serving.num_slots)
 
-        async def reply(answer: Answer) -> Reply:
+        async def replies_of(answer: Answer, question: Question) -> list[Reply]:
             async with slots:
-                return await whole(answer)
+                return await every(answer, question)
 
-        replies = await together(reply(answer) for answer in answers)
+        found = await together(map(replies_of, answers, questions))
         note(request, answers[0], questions[0])
         choices = [
-            TextChoice(index=index, text=reply.text, finish_reason=reason_of(reply))
-            for index, reply in enumerate(replies)
+            TextChoice(
+                index=index * body.n + rank,
+                text=reply.text,
+                logprobs=None if body.logprobs is None else _Offsets().told(reply.logprobs),
+                finish_reason=reason_of(reply),
+            )
+            for index, replies in enumerate(found)
+            for rank, reply in enumerate(replies)
         ]
         used = Usage.of(
             sum(answer.num_context_tokens for answer in answers), sum(answer.num_reply_tokens for answer in answers)
@@ -65,10 +80,34 @@ def _question(body: CompletionRequest, prompt: str) -> Question:
 async def _chunks(
     body: CompletionRequest, answer: Answer, parts: AsyncIterator[ReplyPart]
 ) -> AsyncIterator[TextCompletion]:
-    created = now()
+    created, offsets = now(), _Offsets()
     async for part in parts:
-        choice = TextChoice(text=part.text, finish_reason=reason_of(part) if part.finish else None)
+        choice = TextChoice(
+            text=part.text,
+            logprobs=None if body.logprobs is None else offsets.told(part.logprobs),
+            finish_reason=reason_of(part) if part.finish else None,
+        )
         yield TextCompletion(id=answer.id, created=created, model=body.model, choices=[choice])
     if body.stream_options is not None and body.stream_options.include_usage:
         used = Usage.of(answer.num_context_tokens, answer.num_reply_tokens)
         yield TextCompletion(id=answer.id, created=created, model=body.model, choices=[], usage=used)
+
+
+class _Offsets:
+    """Log-probabilities in the shape of completions, which also say where in the text each token begins."""
+
+    def __init__(self) -> None:
+        self._num_characters = 0
+
+    def told(self, logprobs: Iterable[SpeltLogprob]) -> TextLogprobs:
+        """Of the next tokens of the same reply."""
+        told = TextLogprobs(tokens=[], token_logprobs=[], top_logprobs=[], text_offset=[])
+        for token in logprobs:
+            told.tokens.append(token.text)
+            told.token_logprobs.append(token.logprob)
+            # Parts of different characters look the same: the most probable of them stays.
+            told.top_logprobs.append(dict(reversed(token.most_probable)))
+            told.text_offset.append(self._num_characters)
+            # A reply is told without the blanks before its first word.
+            self._num_characters += len(token.text if self._num_characters else token.text.lstrip())
+        return told

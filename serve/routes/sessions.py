@@ -6,11 +6,11 @@ import functools
 import json
 import time
 from collections.abc import AsyncIterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import StreamingResponse
-from pydantic import Field
+from pydantic import Field, WithJsonSchema
 
 from serve.answering import unknown_session
 from serve.messages import LONGEST_TURN, NAME, Message, Role
@@ -22,6 +22,11 @@ from serve.store.sessions import Session, StoredTurn
 _PAGE = 100
 _EXPORT_TURNS = 500
 SessionId = Annotated[str, Path(max_length=64, pattern=NAME)]
+After = Annotated[
+    str | None,
+    WithJsonSchema({"type": "string", "maxLength": 64, "pattern": NAME}),
+    Query(max_length=64, pattern=NAME),
+]
 
 
 class NewSession(Message):
@@ -100,7 +105,7 @@ def add(api: FastAPI, service: Service) -> None:
     @api.get("/v1/sessions", tags=["sessions"])
     async def list_sessions(
         request: Request, limit: Annotated[int, Query(ge=1, le=_PAGE)] = 20,
-        after: Annotated[str | None, Query(max_length=64, pattern=NAME)] = None,
+        after: After = None,
     ) -> SessionList:  # fmt: skip
         """The caller's sessions, the newest first; `after` is the `id` of the last one of the page before."""
         owner = caller_of(request).owner
@@ -165,6 +170,6 @@ def _card(session: Session) -> SessionCard:
 
 def _turn(turn: StoredTurn) -> TurnCard:
     return TurnCard(
-        position=turn.position, role=turn.role, content=turn.text, reply_id=turn.reply_id,
+        position=turn.position, role=cast(Role, turn.role), content=turn.text, reply_id=turn.reply_id,
         created=int(turn.created_at),
     )  # fmt: skip

@@ -17,6 +17,7 @@ from serve.messages import ChatRequest, ErrorBody
 from serve.routes.asking import caller_of, note, timeout_of
 from serve.routes.chat import chat_question, chunks_of
 from serve.service import Service
+from serve.tracing import message, parts_of
 
 IDLE_S = 300.0
 """A socket on which nobody asks for so long is closed; the client opens another."""
@@ -43,7 +44,8 @@ def add(api: FastAPI, service: Service) -> None:
                 if len(text.encode()) > service.serving.max_body_bytes:
                     await socket.close(_TOO_BIG, "the message is larger than serving.max_body_bytes")
                     return
-                await _reply_or_stop(socket, service, text)
+                with message(socket.scope):
+                    await _reply_or_stop(socket, service, text)
         except TimeoutError:
             await socket.close(_GOING_AWAY, f"nothing was asked for {IDLE_S:g} s")
         except WebSocketDisconnect:
@@ -59,7 +61,7 @@ async def _reply_or_stop(socket: WebSocket, service: Service, text: str) -> None
         body = _request(text)
         question = chat_question(body, socket.headers.get("x-session-id"))
         answer = Answer(service, caller_of(socket), question, timeout_of(service, None))
-        async with aclosing(answer.parts()) as parts:
+        async with aclosing(parts_of(answer, question)) as parts:
             async for chunk in chunks_of(body, answer, parts):
                 await socket.send_text(chunk.model_dump_json(exclude_none=True))
         note(socket, answer, question)
@@ -67,6 +69,7 @@ async def _reply_or_stop(socket: WebSocket, service: Service, text: str) -> None
         raise
     except Exception as error:
         refused = refusal(error)
+        socket.state.error = refused.detail.code or refused.detail.type
         if refused.status == 500:
             raise
         await socket.send_text(ErrorBody(error=refused.detail).model_dump_json())

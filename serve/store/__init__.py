@@ -1,6 +1,6 @@
 """What all replicas share, in one database: sessions, replies, feedback, keys, counts. Its modules are its names."""
 
-from serve.store import feedback, keys, sessions, snapshots, tickets, turns, usage
+from serve.store import feedback, keys, retreats, sessions, shadows, snapshots, tickets, turns, usage
 from serve.store.database import Database, StoreUnavailable, url_of
 
 __all__ = [
@@ -8,7 +8,9 @@ __all__ = [
     "StoreUnavailable",
     "feedback",
     "keys",
+    "retreats",
     "sessions",
+    "shadows",
     "snapshots",
     "tickets",
     "turns",

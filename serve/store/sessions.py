@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select
 
-from serve.store.tables import feedback, replies, sessions, turns
+from serve.store.tables import feedback, replies, sessions, shadow_replies, turns
 
 _PURGED_AT_ONCE = 100
 
@@ -108,7 +108,7 @@ def _mine(owner: str, now: float) -> tuple[Any, ...]:
 
 def _purge(connection: Connection, now: float) -> None:
     """A few at a time, so that nobody waits for a great clearing; feedback stays, it has its own copy."""
-    for table in (sessions, replies):
+    for table in (sessions, replies, shadow_replies):
         gone = select(table.c.id).where(table.c.expires_at <= now).limit(_PURGED_AT_ONCE)
         connection.execute(delete(table).where(table.c.id.in_(gone)))
 

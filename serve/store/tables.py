@@ -129,3 +129,42 @@ snapshots = Table(
     Column("metrics", Text, nullable=False),
     Column("written_at", Float, nullable=False),
 )
+
+# What each replica counted of each version's replies in the last minutes, so that all judge by the same sums.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("replica", String(64), primary_key=True),
+    Column("model", String(256), nullable=False),
+    Column("counts", JSON, nullable=False),
+    Column("written_at", Float, nullable=False),
+)
+
+# Versions that were called back from canary and A/B traffic, on all replicas, until somebody clears them.
+retreats = Table(
+    "retreats",
+    metadata,
+    Column("model", String(256), primary_key=True),
+    Column("version", Integer, primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("replica", String(64), nullable=False),  # which one saw it
+    Column("began_at", Float, nullable=False),
+)
+
+# What a shadow said; its text only where the conversation is kept, and no longer than that.
+shadow_replies = Table(
+    "shadow_replies",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("reply_id", String(64), nullable=False, index=True),  # of the reply that was given
+    _of_a_session(nullable=True, index=True),
+    Column("model", String(256), nullable=False),
+    Column("version", String(64), nullable=False),
+    Column("text", Text),
+    Column("is_same", Boolean, nullable=False),  # whether it said what was given
+    Column("num_reply_tokens", Integer, nullable=False),
+    Column("first_token_s", Float, nullable=False),
+    Column("seconds", Float, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False, index=True),
+)

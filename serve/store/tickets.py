@@ -52,6 +52,12 @@ def claim(connection: Connection, session: str, holder: str, now: float, lease_s
     return True
 
 
+def hand_over(connection: Connection, session: str, earlier: str, holder: str) -> None:
+    """Who asks for somebody else whose replica died takes that one's place; should it live, it must not write."""
+    of_earlier = (tickets.c.session_id == session) & (tickets.c.holder == earlier)
+    connection.execute(update(tickets).where(of_earlier).values(holder=holder))
+
+
 def release(connection: Connection, holder: str) -> bool:
     """Leaves the queue; whether the ticket still stood."""
     return connection.execute(delete(tickets).where(tickets.c.holder == holder)).rowcount == 1

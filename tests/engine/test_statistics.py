@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -46,3 +47,20 @@ def test_the_engine_counts_each_request_and_each_token_once(kit: Kit) -> None:
     assert now.between_tokens_s.number == sum(kit.model.batch_sizes) - now.queue_wait_s.number
     assert now.tokens_per_s > 0
     assert (now.num_running, now.num_waiting, now.num_slots) == (0, 0, 4)
+
+
+def test_what_runs_and_what_waits_is_known_in_tokens(kit: Kit) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(1, 20)
+    listeners = [kit.ask(engine, [20] * 3, kit.greedy(5)) for _ in range(3)]
+    while engine.statistics().num_running == 0:
+        time.sleep(0.001)
+    now = engine.statistics()
+    assert (now.num_running, now.num_running_tokens) == (1, 3 + 5)
+    assert (now.num_waiting, now.num_waiting_tokens) == (2, 2 * (3 + 5))
+    kit.model.gate.set()
+    for listener in listeners:
+        listener.wait()
+    engine.stop()
+    now = engine.statistics()
+    assert (now.num_running_tokens, now.num_waiting_tokens) == (0, 0)

@@ -85,7 +85,9 @@ def test_what_the_model_was_trained_to_be_asked_for_can_be_asked_for(make_servic
 
 
 def test_models_and_health(client: TestClient) -> None:
-    assert [card["id"] for card in client.get("/v1/models").json()["data"]] == ["chat", "chat@3"]
+    assert [card["id"] for card in client.get("/v1/models").json()["data"]] == [
+        "chat", "chat@3", "chat@champion",
+    ]  # fmt: skip
     assert client.get("/healthz").json() == {"status": "alive"}
     assert client.get("/readyz").json() == {"status": "ready", "model": "chat", "version": 3}
 

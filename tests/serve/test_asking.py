@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from rejoinder.recipe import DecodingSection
+from serve.messages import ChatRequest, CompletionRequest
 from serve.service import Service
 from tests.serve.helpers import HELLO, assert_becomes_idle, client_of, events_of, slow_down
 
@@ -56,6 +58,10 @@ def test_log_probabilities_have_openais_shape_in_a_stream_too(client: TestClient
         ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "this model reads text alone"),
         ({"messages": None}, "messages"),
         ({"temperature": "NaN"}, "temperature"),
+        ({"temperature": "0.5"}, "temperature"),
+        ({"seed": True}, "seed"),
+        ({"stream": "yes"}, "stream"),
+        ({"num_beam_groups": 2}, "num_beam_groups"),
     ],
 )
 def test_wishes_that_contradict_each_other_are_named(client: TestClient, changes: dict[str, Any], says: str) -> None:
@@ -104,6 +110,54 @@ def test_completions_reply_to_each_prompt(client: TestClient) -> None:
     assert "".join(event["choices"][0]["text"] for event in events) == alone["choices"][0]["text"]
 
 
+def test_completions_tell_log_probabilities_and_where_each_token_begins(client: TestClient) -> None:
+    asked = {"model": "chat", "prompt": "Hello!", "seed": 3, "max_tokens": 6, "temperature": 1.0, "logprobs": 2}
+    choice = client.post("/v1/completions", json=asked).json()["choices"][0]
+    told = choice["logprobs"]
+    assert len({len(told[name]) for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")}) == 1
+    assert all(value <= 0 for value in told["token_logprobs"])
+    assert all(1 <= len(most) <= 2 for most in told["top_logprobs"])
+    for token, offset in zip(told["tokens"], told["text_offset"], strict=True):
+        if "\ufffd" not in token and token != "<end>":  # a part of a character is shown apart
+            assert (
+                choice["text"][offset:].startswith(token.lstrip() if offset == 0 else token)
+                or "\ufffd" in choice["text"]
+            )
+    events = events_of(client.post("/v1/completions", json=asked | {"stream": True}).text)
+    streamed = [event["choices"][0]["logprobs"] for event in events]
+    for name, values in told.items():
+        assert [value for part in streamed for value in part[name]] == values
+
+
+def test_completions_give_several_replies_to_each_prompt(client: TestClient) -> None:
+    asked = {"model": "chat", "prompt": ["Hello!", "Bye!"], "n": 2, "temperature": 1.5, "max_tokens": 6}
+    body = client.post("/v1/completions", json=asked).json()
+    assert [choice["index"] for choice in body["choices"]] == [0, 1, 2, 3]
+    texts = [choice["text"] for choice in body["choices"]]
+    assert texts[0] != texts[1]
+    assert texts[2] != texts[3]
+
+
+def test_completions_stop_and_tell_their_usage_at_the_end_of_a_stream(client: TestClient) -> None:
+    asked = {"model": "chat", "prompt": "Hello!", "seed": 7, "max_tokens": 20}
+    whole = client.post("/v1/completions", json=asked).json()
+    text = whole["choices"][0]["text"]
+    stop = text[len(text) // 2 : len(text) // 2 + 2]
+    stopped = client.post("/v1/completions", json=asked | {"stop": [stop]}).json()["choices"][0]
+    assert (stopped["text"], stopped["finish_reason"]) == (text[: text.index(stop)], "stop")
+    *_, last = events_of(
+        client.post("/v1/completions", json=asked | {"stream": True, "stream_options": {"include_usage": True}}).text
+    )
+    assert (last["choices"], last["usage"]) == ([], whole["usage"])
+
+
+def test_every_setting_of_a_recipes_decoding_can_be_asked_for() -> None:
+    under_openais_names = {"num_replies": "n", "num_logprobs": "logprobs"}
+    settings = {under_openais_names.get(name, name) for name in DecodingSection.model_fields}
+    for request in (ChatRequest, CompletionRequest):
+        assert settings <= set(request.model_fields)
+
+
 def test_completions_that_cannot_be_are_refused(client: TestClient) -> None:
     for changes, says in (
         ({"prompt": ["Hello!", " "]}, "every turn is empty"),
@@ -111,6 +165,10 @@ def test_completions_that_cannot_be_are_refused(client: TestClient) -> None:
         ({"prompt": []}, "prompt"),
         ({"prompt": "a", "suffix": "b"}, "suffix: is not supported here"),
         ({"prompt": "a", "best_of": 2}, "best_of: is not supported here"),
+        ({"prompt": "a", "echo": True}, "echo: is not supported here"),
+        ({"prompt": "a", "n": 2, "stream": True}, "n: a stream has one reply"),
+        ({"prompt": "a", "logprobs": 21}, "logprobs"),
+        ({"prompt": "a", "stream_options": {}}, "stream_options is for streams"),
     ):
         answer = client.post("/v1/completions", json={"model": "chat"} | changes)
         assert (answer.status_code, says in answer.json()["error"]["message"]) == (400, True), answer.text
@@ -137,7 +195,10 @@ def test_invalid_utf8_and_another_content_type_are_refused(client: TestClient) -
 
 
 def test_a_method_that_is_not_there_and_a_model_that_is(client: TestClient) -> None:
-    assert client.get(CHAT).status_code == 405
+    answer = client.get(CHAT)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert "ask with POST" in answer.json()["error"]["message"]
+    assert client.put("/v1/sessions/x").headers["allow"] == "DELETE, GET"
     assert client.get("/v1/models/chat").json()["id"] == "chat"
     assert client.get("/v1/models/gpt-9").json()["error"]["code"] == "model_not_found"
 

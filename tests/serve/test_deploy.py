@@ -16,6 +16,7 @@ from ray import serve as ray_serve
 from websockets.sync.client import connect
 
 from rejoinder.evaluation import Evaluation
+from rejoinder.promotion import rollback_stage
 from rejoinder.recipe import Recipe, override, validate
 from rejoinder.registry import Registry, tracked_run
 from rejoinder.shards import Prepared, read_manifest
@@ -28,11 +29,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
 @pytest.fixture
 def recipe(recipe: Recipe) -> Recipe:
-    """The small recipe, on a port of its own."""
+    """The small recipe, on a port of its own, looking at the registry twice a second."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    return validate(override(recipe.model_dump(mode="json"), [f"serving.port={port}"]))
+    words = [f"serving.port={port}", "serving.follow_every_s=0.5"]
+    return validate(override(recipe.model_dump(mode="json"), words))
 
 
 @pytest.fixture
@@ -76,6 +78,7 @@ def test_an_endpoint_lives_through_what_happens_to_it(
     assert_an_update_to_a_new_champion_drops_no_request(recipe, register, deployed)
     assert_the_new_replica_goes_on_with_the_session(deployed, session)
     assert_metrics_name_both_versions(deployed)
+    assert_a_promotion_and_a_rollback_reach_the_running_server_and_cut_no_stream(recipe, register, deployed)
 
 
 def assert_the_openai_client_gets_replies_and_streams(client: openai.OpenAI) -> None:
@@ -182,3 +185,53 @@ def assert_an_update_to_a_new_champion_drops_no_request(
     assert {answer.status_code for answer in answers} == {200}
     assert answers[0].headers["x-model-version"] == "models:/chat/1"
     assert answers[-1].headers["x-model-version"] == "models:/chat/2"
+
+
+def assert_a_promotion_and_a_rollback_reach_the_running_server_and_cut_no_stream(
+    recipe: Recipe, register: Callable[[int], int], deployed: Deployed
+) -> None:
+    streams: list[tuple[str, str]] = []
+    ended = threading.Event()
+
+    def keep_streaming() -> None:
+        body = {"model": "chat", "messages": [{"role": "user", "content": "Hi!"}], "stream": True, "seed": 4}
+        while not ended.is_set():
+            with httpx.stream("POST", f"{deployed.url}/v1/chat/completions", json=body, timeout=60) as answer:
+                assert answer.status_code == 200, answer.read()
+                streams.append((answer.headers["x-model-version"], "".join(answer.iter_text())))
+
+    def wait_for(version: str) -> float:
+        begun = time.monotonic()
+        while ask(deployed, 3).headers["x-model-version"] != version:
+            assert time.monotonic() < begun + 60, f"{version} does not answer"
+            time.sleep(0.02)
+        return time.monotonic() - begun
+
+    def num_loaded() -> str:
+        text = httpx.get(f"{deployed.url}/metrics", timeout=30).text
+        return max(line.rpartition(" ")[2] for line in text.splitlines() if 'what="loaded"' in line)
+
+    people = [threading.Thread(target=keep_streaming) for _ in range(3)]
+    for person in people:
+        person.start()
+    assert register(3) == 3  # nobody deploys
+    wait_for("models:/chat/3")
+    loaded = num_loaded()
+    assert rollback_stage(recipe, reason="a test").number == 2
+    wait_for("models:/chat/2")
+    assert num_loaded() == loaded  # it was at hand
+    ended.set()
+    for person in people:
+        person.join()
+    assert {version for version, _ in streams} == {"models:/chat/2", "models:/chat/3"}
+    for _, text in streams:
+        assert text.endswith("data: [DONE]\n\n")
+        assert '"error"' not in text
+    said = {(version, said_in(text)) for version, text in streams}
+    assert len(said) == 2  # the same seed: each version says one thing, whatever took over meanwhile
+
+
+def said_in(stream: str) -> str:
+    """The text of a stream's chunks."""
+    chunks = [json.loads(line.removeprefix("data: ")) for line in stream.split("\n\n") if line and "[DONE]" not in line]
+    return "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks if chunk["choices"])

@@ -45,6 +45,8 @@ def test_every_path_but_health_and_the_documentation_needs_a_key(guarded: Servic
     paths = client.get("/openapi.json").json()["paths"]
     is_open = {path for path in paths if client.request("GET", path).status_code != 401}
     assert is_open == {"/healthz", "/readyz"}
+    says_so = {path for path, found in paths.items() if all("security" not in one for one in found.values())}
+    assert says_so == is_open
     with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect("/v1/chat"):
         pass
     assert denied.value.status_code == 401
@@ -123,6 +125,18 @@ def test_other_origins_are_closed_unless_they_are_named(make_service: Callable[.
     assert "access-control-allow-origin" not in other.headers
     with opened.websocket_connect("/v1/chat", headers=page):
         pass
+
+
+def test_a_page_of_another_origin_cannot_change_anything(make_service: Callable[..., Service]) -> None:
+    evil = {"origin": "https://evil.example.org"}
+    client = client_of(make_service())  # where no key is needed, a browser of this machine would be let in
+    for kind in (None, "text/plain", "application/x-www-form-urlencoded"):  # which browsers send without asking
+        headers = evil if kind is None else evil | {"content-type": kind}
+        answer = client.post("/v1/sessions", headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (403, "origin_not_allowed")
+    assert client.get("/v1/sessions").json()["data"] == []
+    for own in ({"origin": "http://127.0.0.1"}, evil | {"sec-fetch-site": "same-origin"}):
+        assert client.post("/v1/sessions", headers=own).status_code == 200
 
 
 def test_a_body_that_is_too_large_is_not_read(make_service: Callable[..., Service]) -> None:

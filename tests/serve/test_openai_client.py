@@ -37,7 +37,7 @@ def test_it_gets_a_stream(client: openai.OpenAI) -> None:
 
 
 def test_it_lists_models(client: openai.OpenAI) -> None:
-    assert [model.id for model in client.models.list()] == ["chat", "chat@3"]
+    assert [model.id for model in client.models.list()][:2] == ["chat", "chat@3"]
 
 
 def test_it_understands_our_errors(client: openai.OpenAI) -> None:

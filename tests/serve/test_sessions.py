@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from starlette.testclient import TestClient
 
 from rejoinder.corpora import Conversation, chat_messages
 from serve.service import Service
-from serve.store import sessions, tickets
+from serve.store import sessions, tables, tickets
 from tests.serve.helpers import HELLO, client_of, make_key, slow_down
 
 CHAT = "/v1/chat/completions"
@@ -150,6 +151,34 @@ def test_only_turns_that_can_fit_are_read_however_long_the_session(
     monkeypatch.setattr("serve.store.sessions.turns_before", note)
     say(client, session, "the last")
     assert read == [24]  # the model reads 48 ids, and no turn has fewer than two
+
+
+@pytest.mark.slow
+def test_a_reply_takes_no_longer_in_a_session_of_ten_thousand_turns(client: TestClient, service: Service) -> None:
+    num_turns, seconds = {"short": 10, "long": 10_000}, dict[str, list[float]](short=[], long=[])
+    for id, number in num_turns.items():
+        now = time.time()
+        said = [
+            {
+                "session_id": id,
+                "position": i,
+                "role": ("user", "assistant")[i % 2],
+                "text": f"turn {i}",
+                "created_at": now,
+            }
+            for i in range(number)
+        ]
+        times = {"created_at": now, "used_at": now, "expires_at": now + 3_600}
+        head = {"id": id, "owner": "", "system": [], "num_turns": number}
+        service.database.work(lambda rows, head=head, times=times: rows.execute(tables.sessions.insert(), head | times))
+        service.database.work(lambda rows, said=said: rows.execute(tables.turns.insert(), said))
+    for _ in range(40):  # in turns, so that both have the same neighbours
+        for id, taken in seconds.items():
+            begun = time.perf_counter()
+            say(client, id, "And now?", max_tokens=2, seed=1)
+            taken.append(time.perf_counter() - begun)
+    short, long = (statistics.median(seconds[id]) for id in ("short", "long"))
+    assert long < 1.5 * short + 0.005, f"{1e3 * short:.1f} ms with 10 turns, {1e3 * long:.1f} ms with 10,000"
 
 
 def test_system_messages_of_a_session_stay_until_they_are_replaced(make_service: Callable[..., Service]) -> None:

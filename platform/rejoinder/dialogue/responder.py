@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
@@ -27,6 +27,8 @@ class ReplyPart:
     finish: Finish | None = None
     logprobs: tuple[SpeltLogprob, ...] = ()
     """Of the tokens since the last part, if `num_logprobs` asks for them; the last may be the end's."""
+    admitted_at: float | None = field(default=None, compare=False)
+    """With the first part: the `time.monotonic()` at which the engine took the request up."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,10 @@ class Responder:
             )
         spelling, tokenizer = Spelling(self.trained.tokenizer, decoding.stop), self.trained.tokenizer
         logprobs: list[SpeltLogprob] = []
+        admitted_at: list[float] = []
+
+        def admitted() -> float | None:
+            return admitted_at.pop() if admitted_at else None
 
         def taken() -> tuple[SpeltLogprob, ...]:
             told = tuple(logprobs)
@@ -141,14 +147,14 @@ class Responder:
 
         def on_token(id: int) -> bool:
             if piece := spelling.add(id):
-                on_part(ReplyPart(piece, spelling.num_tokens, logprobs=taken()))
+                on_part(ReplyPart(piece, spelling.num_tokens, None, taken(), admitted()))
             return spelling.has_stopped
 
         def on_finish(finish: Finish) -> None:
             rest = spelling.end()
             if spelling.is_empty and finish in (Finish.END, Finish.LENGTH):
                 rest = self._fallback_reply
-            on_part(ReplyPart(rest, spelling.num_tokens, finish, taken()))
+            on_part(ReplyPart(rest, spelling.num_tokens, finish, taken(), admitted()))
 
         def on_candidates(candidates: list[Candidate]) -> None:
             if on_replies:
@@ -157,7 +163,7 @@ class Responder:
         return self.engine.submit(
             context, decoding, on_token, on_finish,
             on_logprob=None if decoding.num_logprobs is None else on_logprob,
-            on_candidates=on_candidates, timeout_s=timeout_s,
+            on_candidates=on_candidates, on_admit=admitted_at.append, timeout_s=timeout_s,
         )  # fmt: skip
 
     def _reply(self, candidate: Candidate, decoding: Decoding, num_context_tokens: int) -> Reply:

@@ -115,13 +115,15 @@ class Engine:
         on_token: Callable[[int], object], on_finish: Callable[[Finish], object], *,
         on_logprob: Callable[[TokenLogprob], object] | None = None,
         on_candidates: Callable[[list[Candidate]], object] | None = None,
+        on_admit: Callable[[float], object] | None = None,
         timeout_s: float | None = None,
     ) -> Callable[[], None]:  # fmt: skip
         """Asks for a reply; the end token is not among the tokens given. Returns what cancels it.
 
         An `on_token` that returns True ends the reply there. Where `decoding` asks for log-probabilities, `on_logprob`
         is told each token's before the token. Of several candidates nothing is told before all are done: then
-        `on_candidates` gets the `num_replies` best ones, and `on_token` the tokens of the best.
+        `on_candidates` gets the `num_replies` best ones, and `on_token` the tokens of the best. `on_admit` is told the
+        `time.monotonic()` of when its waiting ended.
 
         Raises EngineError with all that the model or the engine cannot do, EngineFull when too many wait.
         """
@@ -131,7 +133,7 @@ class Engine:
         now = time.monotonic()
         deadline = float("inf") if timeout_s is None else now + timeout_s
         request = Request(
-            context_ids, decoding, on_token, on_finish, on_logprob, on_candidates, asked_at=now, deadline=deadline
+            context_ids, decoding, on_token, on_finish, on_logprob, on_candidates, on_admit, now, deadline
         )
         with self._wake:
             if self._stopping:
@@ -154,7 +156,12 @@ class Engine:
         """A look from any thread; a number may be a step old."""
         idle = not self._running and not self._waiting
         waited_s = 0.0 if idle else time.monotonic() - self._turned_at
-        return self._meter.statistics(self._num_used, len(self._waiting), waited_s)
+        # Copied at one blow: the engine's thread goes on meanwhile.
+        running, waiting = list(self._running), list(self._waiting)
+        return self._meter.statistics(
+            self._num_used, len(waiting), waited_s,
+            sum(request.num_tokens for request in running), sum(request.num_tokens for request in waiting),
+        )  # fmt: skip
 
     @property
     def bytes_per_slot(self) -> int:
@@ -239,6 +246,8 @@ class Engine:
             self._num_used += num_rows
             self._num_running_tokens += num_tokens * num_rows
             self._meter.queue_wait_s.add(now - request.asked_at)
+            if request.on_admit:
+                request.tell(request.on_admit, now)
             taken.append(request)
         return taken
 

@@ -38,6 +38,7 @@ class Request:
     on_finish: Callable[[Finish], object]
     on_logprob: Callable[[TokenLogprob], object] | None = None
     on_candidates: Callable[[list[Candidate]], object] | None = None
+    on_admit: Callable[[float], object] | None = None
     asked_at: float = 0.0
     deadline: float = float("inf")
     leaves: Finish | None = None
@@ -47,6 +48,11 @@ class Request:
     found: list[Candidate] = field(default_factory=list)
     search: BeamSearch | None = None
     has_said: bool = False
+
+    @property
+    def num_tokens(self) -> int:
+        """What it reads and may say, in all its rows."""
+        return (len(self.context_ids) + self.decoding.max_reply_tokens) * self.decoding.num_rows
 
     def begin(self) -> None:
         """Makes the rows."""

@@ -84,6 +84,10 @@ class Statistics:
     """From a token to the next of the same reply."""
     batch_fill: Histogram = Histogram(SHARES, (), 0.0)
     """Share of the slots that a step had rows in."""
+    num_running_tokens: int = 0
+    """What those that are written read and may say, all their rows together."""
+    num_waiting_tokens: int = 0
+    """The same of those that wait."""
 
     @property
     def tokens_per_s(self) -> float:
@@ -114,10 +118,13 @@ class Meter:
         self._num_steps += 1
         self._batch_fill.add(num_rows / self._num_slots)
 
-    def statistics(self, num_running: int, num_waiting: int, seconds_since_step: float) -> Statistics:
+    def statistics(
+        self, num_running: int, num_waiting: int, seconds_since_step: float,
+        num_running_tokens: int = 0, num_waiting_tokens: int = 0,
+    ) -> Statistics:  # fmt: skip
         """All of it, as it is now."""
         return Statistics(
             num_running, num_waiting, self.num_tokens, seconds_since_step, self._num_slots, self._num_steps,
             self.busy_s, dict(self.finishes), self.queue_wait_s.histogram, self.first_token_s.histogram,
-            self._between_tokens_s.histogram, self._batch_fill.histogram,
+            self._between_tokens_s.histogram, self._batch_fill.histogram, num_running_tokens, num_waiting_tokens,
         )  # fmt: skip

@@ -20,11 +20,13 @@ from rejoinder.recipe.sections import (
     TextSection,
     TrainingSection,
 )
+from rejoinder.recipe.serving_sections import CanarySection, RetreatSection, ShadowSection
 from rejoinder.recipe.tree import Recipe
 from rejoinder.recipe.tuning_section import TuningSection
 
 __all__ = [
     "GREEDY_BELOW",
+    "CanarySection",
     "ClusterSection",
     "DataSection",
     "DecodingSection",
@@ -33,10 +35,12 @@ __all__ = [
     "PluginSettings",
     "Recipe",
     "RegistrySection",
+    "RetreatSection",
     "ScalingSection",
     "ScheduledSamplingSection",
     "Section",
     "ServingSection",
+    "ShadowSection",
     "StorageSection",
     "TextSection",
     "TrainingSection",

@@ -9,6 +9,7 @@ from pydantic import Field, PlainValidator
 
 from rejoinder.recipe.base import AbsolutePath, PluginSettings, Section, is_own_address, plugin_of
 from rejoinder.recipe.reply_sections import GateSection
+from rejoinder.recipe.serving_sections import CanarySection, RetreatSection, ShadowSection, VersionName
 
 if TYPE_CHECKING:
     CleaningSettings: TypeAlias = PluginSettings
@@ -250,16 +251,47 @@ class ServingSection(Section):
     """Name of the Ray Serve application."""
     alias: Annotated[str, Field(min_length=1)] = "champion"
     """Alias of the registered model that is served."""
+    follow_every_s: Annotated[float, Field(gt=0)] | None = 5.0
+    """Seconds between two looks at where the aliases point: a new champion is loaded beside the old one and takes over
+    when it answers. null serves what they pointed at when the replica started."""
+    also_loaded: tuple[VersionName, ...] = ()
+    """More aliases or versions that a request may ask for, as `chat@ALIAS` or `chat@3`."""
+    max_loaded: Positive = 3
+    """Versions that one replica holds: the champion, the one before it for the way back, those below, and of
+    `also_loaded` the last used; one more while it is being loaded. Each needs memory of its own."""
+    max_loaded_mb: Positive | None = None
+    """Megabytes of weights and slots of all versions together; null is any."""
+    readiness_prompts: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)] = (
+        "Hello!", "How are you?", "What do you like to do?",
+    )  # fmt: skip
+    """What a version is asked before it answers anybody: each reply must have finite log-probabilities and be there in
+    time, and one at least must have words."""
+    readiness_timeout_s: Annotated[float, Field(gt=0)] = 30
+    """Seconds that one of those replies may take."""
+    canary: CanarySection = Field(default_factory=CanarySection)
+    ab_test: dict[VersionName, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """Aliases or versions side by side with their weights, serving.alias among them: {champion: 1, challenger: 1}."""
+    shadow: ShadowSection = Field(default_factory=ShadowSection)
+    retreat: RetreatSection = Field(default_factory=RetreatSection)
     host: str = "127.0.0.1"
     """Address to listen on. Any but this machine's own (127.0.0.1, localhost) needs API keys, made by jobs/keys.py."""
     port: Annotated[int, Field(gt=0, lt=65536)] = 8_000
     """Port to listen on."""
-    min_replicas: Positive = 1
-    """Replicas that always run."""
+    min_replicas: Annotated[int, Field(ge=0)] = 1
+    """Replicas that always run; with 0 the first request after a pause waits until one has started."""
     max_replicas: Positive = 2
     """Replicas that autoscaling may start."""
     target_ongoing_requests: Annotated[float, Field(gt=0)] = 8
-    """Requests in flight per replica that autoscaling aims at."""
+    """Replies in the making, and waiting, per replica that autoscaling aims at."""
+    target_tokens: Positive | None = None
+    """The same in tokens, those read and those that may be said: whichever asks for more replicas counts. null is
+    target_ongoing_requests times the longest context and reply of the model's recipe."""
+    upscale_delay_s: Annotated[float, Field(ge=0)] = 1
+    """Seconds that more replicas must be wanted before they are started."""
+    downscale_delay_s: Annotated[float, Field(ge=0)] = 60
+    """Seconds that fewer must be wanted before some are stopped, when their replies have ended."""
+    downscale_to_zero_delay_s: Annotated[float, Field(ge=0)] = 300
+    """The same for the last one, where min_replicas is 0."""
     cpus_per_replica: Positive = 1
     """CPU cores, and threads, of one replica."""
     gpus_per_replica: Literal[0, 1] = 0
@@ -298,8 +330,28 @@ class ServingSection(Section):
     """WebSockets that may be open to one replica."""
     cors_origins: tuple[Annotated[str, Field(pattern=r"^(\*|https?://[^/]+)$")], ...] = ()
     """Web pages that may ask from a browser, such as https://chat.example.org; `*` is all."""
+    tls_certificate: AbsolutePath | None = None
+    """PEM file with the endpoint's certificate and its chain, on every node: it then speaks HTTPS by itself. null:
+    HTTP, for this machine or behind a proxy that speaks HTTPS."""
+    tls_key: AbsolutePath | None = None
+    """PEM file with the certificate's private key, without a password."""
     log_text: bool = False
-    """Whether the log has what was said; else it counts tokens."""
+    """Whether the log, and spans, have what was said; else they count tokens."""
+    tracing_endpoint: Annotated[str, Field(pattern=r"^https?://[^/@\s]+(/[^@\s]*)?$")] | None = None
+    """OpenTelemetry collector that gets a span a request by OTLP over HTTP, such as http://127.0.0.1:4318; needs the
+    extra [tracing]. null asks the environment: OTEL_EXPORTER_OTLP_ENDPOINT. A collector's secrets belong there too, in
+    OTEL_EXPORTER_OTLP_HEADERS."""
+
+    @property
+    def asked_names(self) -> tuple[str, ...]:
+        """Aliases and versions besides serving.alias that replies are made with, whatever requests ask for."""
+        named = (self.canary.to, *self.ab_test, self.shadow.to)
+        return tuple(name for name in dict.fromkeys(named) if name is not None and name != self.alias)
+
+    @property
+    def url(self) -> str:
+        """Where the endpoint answers."""
+        return f"{'http' if self.tls_certificate is None else 'https'}://{self.host}:{self.port}"
 
     @property
     def needs_keys(self) -> bool:

@@ -22,6 +22,7 @@ from rejoinder.recipe.sections import (
     TextSection,
     TrainingSection,
 )
+from rejoinder.recipe.serving_sections import contradictions_of_versions
 from rejoinder.recipe.tuning_section import TuningSection
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def _contradictions(recipe: Recipe) -> Any:
             f"text.max_reply_tokens = {text.max_reply_tokens} tokens; ask for no more"
         )
     yield from _contradictions_of_serving(serving)
+    yield from contradictions_of_versions(serving)
     if recipe.decoding.min_reply_tokens >= text.max_reply_tokens:
         yield (
             f"decoding.min_reply_tokens = {recipe.decoding.min_reply_tokens} must be below "
@@ -136,6 +138,8 @@ def _contradictions_of_serving(serving: ServingSection) -> Any:
             f"serving.precision = int8 is for CPUs, and serving.gpus_per_replica = {serving.gpus_per_replica}; choose "
             "bf16 or auto"
         )
+    if (serving.tls_certificate is None) != (serving.tls_key is None):
+        yield "serving.tls_certificate and serving.tls_key are for each other; give both, or neither"
     if serving.require_keys is False and not is_own_address(serving.host):
         yield (
             f"serving.require_keys = false with serving.host = {serving.host}: anybody could talk to it; leave "

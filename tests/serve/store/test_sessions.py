@@ -113,6 +113,17 @@ def test_a_replica_that_was_only_slow_writes_nothing_after_its_lease(database: D
     ]
 
 
+def test_a_second_try_takes_the_place_of_the_first_which_then_writes_nothing(database: Database) -> None:
+    make_session(database)
+    assert [queue(database, holder) for holder in ("dead", "other")] == [True, False]
+    database.work(lambda rows: tickets.hand_over(rows, "another session", "dead", "nobody"))
+    database.work(lambda rows: tickets.hand_over(rows, "s", "dead", "again"))
+    assert [queue(database, holder) for holder in ("again", "other")] == [True, False]
+    with pytest.raises(SessionMovedOn):
+        say(database, 1, "dead")
+    say(database, 2, "again")
+
+
 def test_a_character_that_postgresql_does_not_take_is_left_out(database: Database) -> None:
     make_session(database)
     queue(database, "h")

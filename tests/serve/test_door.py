@@ -1,0 +1,287 @@
+"""The door in Serve's proxies: answers go on when a replica dies, waiting has an end, errors have OpenAI's shape."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import func, select
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from rejoinder.cluster import CHECKOUT
+from serve import door as door_module
+from serve.api import create_api
+from serve.attempts import HEADER, Attempt
+from serve.continuation import Continuation, Differs
+from serve.door import Door
+from serve.service import Service
+from serve.store.tables import replies
+from tests.serve.helpers import HELLO, events_of
+
+CHAT = "/v1/chat/completions"
+
+
+class Proxy:
+    """Does what Serve's proxy does with replicas: asks the first, which may die; then, if it is asked again, the next.
+
+    A replica dies when it has sent so many messages: its answer then ends where it is, without a word. None lives.
+    """
+
+    def __init__(self, replicas: list[tuple[ASGIApp, int | None]]) -> None:
+        self.replicas = replicas
+        self.seen: list[dict[bytes, bytes]] = []
+        """The headers of each try."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app, lives = self.replicas[min(len(self.seen), len(self.replicas) - 1)]
+        self.seen.append(dict(scope["headers"]))
+        num_sent, died = 0, asyncio.Event()
+
+        async def send_while_alive(message: Message) -> None:
+            nonlocal num_sent
+            if lives is not None and num_sent >= lives:
+                died.set()
+                await asyncio.sleep(3600)
+            num_sent += 1
+            await send(message)
+
+        answering = asyncio.ensure_future(app(scope, receive, send_while_alive))
+        dying = asyncio.ensure_future(died.wait())
+        with contextlib.suppress(asyncio.CancelledError):  # as Serve does when a client goes away
+            await asyncio.wait((answering, dying), return_when=asyncio.FIRST_COMPLETED)
+        for task in (answering, dying):
+            task.cancel()
+        await asyncio.gather(answering, dying, return_exceptions=True)
+
+
+def ask(
+    proxy: ASGIApp, path: str = CHAT, headers: dict[str, str] | None = None, body: dict[str, Any] = HELLO, **more: Any
+) -> httpx.Response:
+    """One request through the door."""
+
+    async def post() -> httpx.Response:
+        transport = httpx.ASGITransport(Door(proxy))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return await client.post(path, json=body | more, headers=headers)
+
+    return asyncio.run(post())
+
+
+def text_of(answer: httpx.Response) -> str:
+    """The text of a stream's chunks."""
+    assert answer.status_code == 200, answer.text
+    return "".join(chunk["choices"][0]["delta"]["content"] for chunk in events_of(answer.text) if chunk["choices"])
+
+
+def test_a_stream_goes_on_where_the_replica_died(make_service: Callable[..., Service]) -> None:
+    one, other = create_api(make_service()), create_api(make_service())
+    wishes = {"stream": True, "max_tokens": 12, "min_reply_tokens": 12, "seed": 3, "logprobs": True}
+    uncut = events_of(ask(Proxy([(one, None)]), **wishes).text)
+    for lives in (0, 1, 2, 4, 9):
+        proxy = Proxy([(one, lives), (other, None)])
+        cut = events_of(ask(proxy, **wishes).text)
+        assert len(proxy.seen) == 2
+        assert len({chunk["id"] for chunk in cut}) == len({chunk["created"] for chunk in cut}) == 1
+        assert {chunk["model"] for chunk in cut} == {"chat"}
+        assert [chunk["choices"] for chunk in cut] == [chunk["choices"] for chunk in uncut]
+
+
+def test_a_stream_without_a_seed_of_its_own_goes_on_just_as_well(make_service: Callable[..., Service]) -> None:
+    one, other = create_api(make_service()), create_api(make_service())
+    proxy = Proxy([(one, 5), (other, None)])
+    chunks = events_of(
+        ask(proxy, stream=True, max_tokens=12, min_reply_tokens=12, temperature=2, top_k=0, top_p=1).text
+    )
+    assert [chunk["choices"][0].get("finish_reason") for chunk in chunks].count("length") == 1
+    told = [Attempt.read(seen[HEADER.encode()].decode()) for seen in proxy.seen]
+    assert told[0] is not None
+    assert told == [told[0], told[0].next()]
+
+
+def test_whole_replies_are_asked_for_again(make_service: Callable[..., Service]) -> None:
+    one, other = create_api(make_service()), create_api(make_service())
+    bodies: dict[str, dict[str, Any]] = {
+        CHAT: HELLO,
+        "/v1/completions": {"model": "chat", "prompt": ["Hi!", "Bye!"]},
+        "/v1/chat/batch": {"model": "chat", "conversations": [HELLO["messages"]] * 2},
+    }
+    for path, body in bodies.items():
+        for lives in (0, 1):
+            proxy = Proxy([(one, lives), (other, None)])
+            answer = ask(proxy, path, body=body)
+            assert answer.status_code == 200, answer.text
+            assert len(proxy.seen) == 2
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_session_has_the_turn_once_whenever_the_replica_dies(
+    make_service: Callable[..., Service], stream: bool
+) -> None:
+    one, other = (create_api(make_service()) for _ in range(2))  # of one database
+    for lives in (0, 1, 3, 6, 100):
+        proxy = Proxy([(one, lives), (other, None)])
+        answer = ask(proxy, session_id="new", stream=stream, max_tokens=6, min_reply_tokens=6)
+        assert answer.status_code == 200, answer.text
+        if stream:
+            named = {chunk["session_id"] for chunk in events_of(answer.text)}
+            text = text_of(answer)
+        else:
+            named, text = {answer.json()["session_id"]}, answer.json()["choices"][0]["message"]["content"]
+        assert len(named) == 1
+        page = asyncio.run(_get(other, f"/v1/sessions/{named.pop()}"))
+        assert [turn["content"] for turn in page["turns"]] == ["Hello!", text]
+
+
+def test_a_reply_that_was_kept_before_the_replica_died_is_not_made_again(make_service: Callable[..., Service]) -> None:
+    service, other = make_service(), make_service()
+    tokens = other.replica.responder.engine.statistics
+    said = tokens().num_tokens
+    # It died with the answer in its hands.
+    answer = ask(Proxy([(create_api(service), 0), (create_api(other), None)]), session_id="new", max_tokens=6)
+    assert answer.status_code == 200, answer.text
+    assert tokens().num_tokens == said
+    count = other.database.work(lambda rows: rows.execute(select(func.count()).select_from(replies)).scalar())
+    assert count == 1
+
+
+async def _get(api: ASGIApp, path: str) -> Any:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(api), base_url="http://127.0.0.1") as client:
+        return (await client.get(path)).json()
+
+
+def test_what_kills_every_replica_does_not_go_through_all_of_them(make_service: Callable[..., Service]) -> None:
+    proxy = Proxy([(create_api(make_service()), 0)])
+    answer = ask(proxy)
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "replica_lost"
+    assert answer.headers["retry-after"] == "1"
+    assert len(proxy.seen) == door_module.MAX_LOST
+    begun = ask(Proxy([(create_api(make_service()), 4)]), stream=True, min_reply_tokens=12, max_tokens=12)
+    assert json.loads(begun.text.split("data: ")[-1])["error"]["code"] == "replica_lost"
+
+
+async def forever(scope: Scope, receive: Receive, send: Send) -> None:
+    """No replica is there, and Serve waits."""
+    await asyncio.sleep(3600)
+
+
+def test_waiting_for_a_replica_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door_module, "GRACE_S", 0.0)
+    answer = ask(Proxy([(forever, None)]), headers={"x-request-timeout": "0.05"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (408, "timeout")
+    monkeypatch.setattr(door_module, "LONGEST_WAIT_S", 0.05)
+    answer = ask(Proxy([(forever, None)]))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_replica")
+    assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "told", "code"),
+    [
+        (429, "Request dropped: max_queued_requests=2 in the queue", 429, "overloaded"),
+        (503, "Request dropped: max_queued_requests=2 in the queue", 429, "overloaded"),
+        (503, "Deployment is unavailable", 503, "unavailable"),
+        (404, "Path '/v1/x' not found.", 404, "not_found"),
+    ],
+)
+def test_what_serve_says_itself_has_openais_shape(status: int, said: str, told: int, code: str) -> None:
+    async def serve_itself(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
+        await send({"type": "http.response.body", "body": said.encode()})
+
+    answer = ask(serve_itself)
+    assert answer.status_code == told
+    assert answer.json()["error"].keys() == {"message", "type", "param", "code"}
+    assert answer.json()["error"]["code"] == code
+    assert ("retry-after" in answer.headers) == (told in (429, 503))
+
+
+def test_an_error_of_a_replica_passes_as_it_is(make_service: Callable[..., Service]) -> None:
+    proxy = Proxy([(create_api(make_service()), None)])
+    answer = ask(proxy, model="gpt-9")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+    assert len(proxy.seen) == 1
+
+
+def test_no_client_can_speak_for_the_door(make_service: Callable[..., Service]) -> None:
+    proxy = Proxy([(create_api(make_service()), None)])
+    answer = ask(proxy, headers={HEADER: Attempt("0" * 32, 7).header()})
+    assert "0" * 32 not in answer.json()["id"]
+    assert Attempt.read("anything else") is None
+
+
+def test_a_client_that_goes_away_is_not_asked_for_again(make_service: Callable[..., Service]) -> None:
+    async def until_gone(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    proxy = Proxy([(until_gone, None)])
+    messages = [{"type": "http.request", "body": b"{}"}, {"type": "http.disconnect"}]
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": CHAT, "method": "POST", "headers": []}
+    asyncio.run(Door(proxy)(scope, receive, send))
+    assert len(proxy.seen) == 1
+    assert not sent
+
+
+def test_what_is_not_the_apis_passes_untouched() -> None:
+    async def other(scope: Scope, receive: Receive, send: Send) -> None:
+        assert HEADER.encode() not in dict(scope["headers"])
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        await send({"type": "http.response.body", "body": b"another application's queue"})
+
+    assert ask(other, path="/-/healthz").text == "another application's queue"
+
+
+def event(content: str, finish: str | None = None, **more: Any) -> bytes:
+    """A chunk as it is sent."""
+    choice = {"index": 0, "delta": {"content": content}, "finish_reason": finish}
+    return (
+        b"data: "
+        + json.dumps({"id": "b", "created": 2, "model": "chat@3", "choices": [choice], **more}).encode()
+        + b"\n\n"
+    )
+
+
+def test_pieces_of_another_size_are_cut_where_the_client_is() -> None:
+    going_on = Continuation(event("Good m", id="a", created=1, model="chat"))
+    rest = going_on.rest(event("Good") + event(" mor") + event("ning", "stop") + b"data: [DONE]\n\n")
+    assert rest.endswith(b"data: [DONE]\n\n")
+    chunks = events_of(rest.decode())
+    assert [chunk["choices"][0]["delta"]["content"] for chunk in chunks] == ["or", "ning"]
+    assert {(chunk["id"], chunk["created"], chunk["model"]) for chunk in chunks} == {("a", 1, "chat")}
+
+
+@pytest.mark.parametrize("said", [event("Good e"), event("Go") + event("", "stop")])
+def test_another_reply_is_not_glued_to_the_first(said: bytes) -> None:
+    with pytest.raises(Differs):
+        Continuation(event("Good m")).rest(said)
+
+
+def test_a_reason_and_a_usage_that_were_sent_are_not_sent_again() -> None:
+    end, usage = event("Good", "stop"), b'data: {"id": "b", "choices": [], "usage": {"total_tokens": 3}}\n\n'
+    done = b"data: [DONE]\n\n"
+    (told,) = events_of(Continuation(end).rest(end + usage + done).decode())
+    assert told["usage"] == {"total_tokens": 3}
+    assert Continuation(end + usage).rest(end + usage + done) == done
+
+
+def test_a_proxy_needs_no_model_to_have_a_door() -> None:
+    code = "import sys, serve.door; assert serve.door.middlewares(); sys.exit('torch' in sys.modules)"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(CHECKOUT / "platform"), str(CHECKOUT)])}
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)

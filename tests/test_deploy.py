@@ -94,3 +94,15 @@ def test_the_keys_of_the_own_s3_are_those_that_mlflow_uses() -> None:
     assert identities[0]["credentials"] == [
         {"accessKey": "${AWS_ACCESS_KEY_ID}", "secretKey": "${AWS_SECRET_ACCESS_KEY}"}
     ]
+
+
+def test_what_kubernetes_sets_by_itself_is_no_setting_of_mlflows(objects: Any) -> None:
+    """A service named mlflow puts MLFLOW_PORT=tcp://… into every pod that does not refuse it."""
+    assert objects["Deployment", "mlflow"]["spec"]["template"]["spec"]["enableServiceLinks"] is False
+
+
+def test_the_image_needs_nothing_but_its_own_file(services: dict[str, Any]) -> None:
+    build = services["mlflow"]["build"]
+    lines = (DEPLOY / build["context"] / build["dockerfile"]).read_text().splitlines()
+    words = [line.split()[0] for line in lines if line and not line.startswith("#")]
+    assert words == ["FROM", "RUN", "USER", "EXPOSE", "CMD"]  # COPY would need a path to be there

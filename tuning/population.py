@@ -56,7 +56,7 @@ def next_segment(
     until = min((generation + 1) * settings.generation_steps, recipe.training.num_steps)
     chance = Random(f"{settings.seed}/{number}")
     if generation == 0:
-        return Segment(_valid(space, chance), None, until)
+        return Segment(_new(space, chance, [trial.sample for trial in trials]), None, until)
     before = trials[(generation - 1) * settings.population : generation * settings.population]
     if any(trial.state == RUNNING for trial in before):
         return None
@@ -92,15 +92,21 @@ def _explored(space: Space, settings: TuningSection, sample: Sample, chance: Ran
     return sample
 
 
-def _valid(space: Space, chance: Random) -> Sample:
+def _new(space: Space, chance: Random, others: Sequence[Sample]) -> Sample:
+    """A valid sample that no other member begins with; where the space has no more of them, any."""
+    again: Sample | None = None
     for _ in range(50):
         sample = space.draw(chance)
         try:
             with_sample(space.recipe, sample)
         except RecipeError:
             continue
-        return sample
-    raise TuningError(f"tuning.space = {space.name}: 50 samples in a row were no valid recipe; narrow its ranges")
+        if sample not in others:
+            return sample
+        again = sample
+    if again is None:
+        raise TuningError(f"tuning.space = {space.name}: 50 samples in a row were no valid recipe; narrow its ranges")
+    return again
 
 
 def _cost(trial: Trial, objectives: Sequence[Objective]) -> float:

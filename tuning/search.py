@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from rejoinder import cluster
 from rejoinder.errors import RecipeError, TuningError
 from rejoinder.recipe import Recipe
 from rejoinder.storage import Folder, Storage
-from rejoinder.training.stopping import Signals, Stopped, stop_signals
+from rejoinder.training.stopping import Signals, Stopped, run_while_signals_are_heard, stop_signals
 from tuning import population, searchers
 from tuning.adapters import Decisions, Ending, Judge, Samples
 from tuning.display import Display
@@ -56,6 +55,9 @@ class Search:
         self._numbers: dict[str, int] = {}
         self._judge = Judge(self.recipe.tuning, self.objectives[0], self.num_steps)
         self._verdicts: dict[int, tuple[str, str, dict[str, Any]]] = {}
+        for trial in self.history.trials:
+            if trial.state == RUNNING and trial.until_step and trial.first_step + trial.num_steps >= trial.until_step:
+                self.history.end(trial.number, FINISHED)  # the driver was lost before it noted that
         self._left_over = [trial.number for trial in self.history.trials if trial.state == RUNNING]
         for trial in self.history.trials:
             self._judge.hear(trial)
@@ -167,7 +169,12 @@ class Search:
         )  # fmt: skip
         try:
             with stop_signals() as self.signals, self.display:
-                self._fit(tuner)
+                run_while_signals_are_heard(tuner.fit)
+        except Exception as error:
+            for cause in _causes(error):
+                if isinstance(cause, TuningError):  # Tune wraps what our own decisions raise
+                    raise cause from None
+            raise
         finally:
             shutil.rmtree(ray_storage / ray_name, ignore_errors=True)
         if self.signals.received:
@@ -181,31 +188,12 @@ class Search:
                 state = STOPPED if trial.points else FAILED
                 self.history.end(trial.number, state, f"the search's budget was spent: {self.spent}")
 
-    def _fit(self, tuner: tune.Tuner) -> None:
-        """In the main thread Tune would put its own handler of Ctrl-C in the place of ours."""
-        failed: list[BaseException] = []
-
-        def in_thread() -> None:
-            try:
-                tuner.fit()
-            except BaseException as error:  # raised where it is waited for
-                failed.append(error)
-
-        thread = threading.Thread(target=in_thread, name="tune", daemon=True)
-        thread.start()
-        while thread.is_alive():
-            thread.join(0.2)
-        if failed:
-            # Tune wraps what our own decisions raise.
-            ours = next((error for error in _causes(failed[0]) if isinstance(error, TuningError)), failed[0])
-            raise ours
-
     def _next_work(self, *, peek: bool = False) -> Work | str | None:
         """Work, FINISHED, or None to wait."""
         trials, tuning = self.history.trials, self.recipe.tuning
         if self._left_over:
-            number = self._left_over[0] if peek else self._left_over.pop(0)
-            return Work(number, trials[number].sample, trials[number].parent)
+            trial = trials[self._left_over[0] if peek else self._left_over.pop(0)]
+            return Work(trial.number, trial.sample, trial.parent, trial.first_step)
         if len(trials) >= self.num_trials:
             return str(Searcher.FINISHED)
         if tuning.search == "pbt":
@@ -213,7 +201,8 @@ class Search:
             if segment is None:
                 return None
             self._until = segment.until_step
-            return Work(len(trials), segment.sample, segment.parent)
+            first_step = 0 if segment.parent is None else trials[segment.parent].points[-1].step
+            return Work(len(trials), segment.sample, segment.parent, first_step)
         sample = searchers.next_sample(self.space, tuning, self.objectives, trials)
         return str(Searcher.FINISHED) if sample is None else Work(len(trials), sample, None)
 

@@ -13,7 +13,7 @@ from ray import tune
 from rejoinder import checkpoints, console
 from rejoinder.errors import TuningError
 from rejoinder.recipe import Recipe
-from rejoinder.registry import tracked_search
+from rejoinder.registry import Ended, tracked_search
 from rejoinder.shards import Prepared
 from rejoinder.storage import Folder, Storage, locked, sha256_of
 from tuning import population, searchers
@@ -23,9 +23,11 @@ from tuning.objectives import Objective, read_objectives
 from tuning.report import PAGE, write_report
 from tuning.search import Search, folder_of_search, num_concurrent, search_name
 from tuning.space import Space, read_space, with_sample, with_words
-from tuning.trial import train_trial
+from tuning.trial import run_name_of, train_trial
 
 BEST = "best.yaml"
+_STATUS = {FINISHED: "FINISHED", STOPPED: "KILLED", FAILED: "FAILED"}
+"""What MLflow calls the states of trials that have ended."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,15 @@ def _work(
     history, objectives = made.history, made.objectives
     history.open_session()
     run_name = _run_name(history)
-    with tracked_search(recipe, prepared, run_name) as tracker:
+
+    def ended() -> dict[str, Ended]:
+        return {
+            run_name_of(run_name, trial.number): Ended(_STATUS[trial.state], trial.reason)
+            for trial in history.trials
+            if trial.state in _STATUS
+        }
+
+    with tracked_search(recipe, prepared, run_name, ended) as tracker:
         made.run(function(history.folder, run_name, tracker.run_id), recipe.training.max_restarts)
         best = history.best(objectives)
         if best is not None and (point := best.best(objectives)) is not None:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from ray import tune
-from ray.train import UserCallback
+from ray import cloudpickle, tune
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2.api import data_parallel_trainer
-from ray.util.queue import Empty, Queue
 
 from rejoinder.checkpoints import CheckpointStore
 from rejoinder.errors import RejoinderError, TuningError
@@ -24,13 +22,14 @@ from rejoinder.recipe import Recipe
 from rejoinder.registry import tracked_run
 from rejoinder.shards import Prepared
 from rejoinder.storage import Folder, locked, written_whole
-from rejoinder.training import train
+from rejoinder.training import train, watching
+from tuning import reports as reports_module
+from tuning.reports import Reports
 from tuning.space import Sample, with_sample, with_words
 
 FAILURE, FACTS = "failure", "facts"
 """Keys of the last thing a trial reports: why it failed, or what its driver measured of itself."""
 
-_POLL_S = 0.5
 STARTS_WITHIN_S = 600.0
 """How long a trial's workers may take to start; on a busy machine that is minutes."""
 
@@ -42,37 +41,12 @@ class Work:
     number: int
     sample: Sample
     parent: int | None
+    first_step: int = 0
+    """The step of the parent's checkpoint that it begins from."""
 
     def to_json(self) -> str:
         """For Tune's `config`."""
         return json.dumps(vars(self))
-
-
-class Reports(UserCallback):
-    """What Ray Train reports, for the trial's own thread to hand to Tune.
-
-    Ray's `TuneReportCallback` has another thread do that; where it meets the last word of the trial's own thread, both
-    wait for ever (seen with Ray 2.60).
-    """
-
-    def __init__(self) -> None:
-        self.constant: dict[str, float] = {}
-        """Metrics that stand beside every report."""
-        self._queue = Queue(actor_options={"num_cpus": 0})
-
-    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
-        """In Ray Train's controller, after each validation; rank 0's metrics are those of all."""
-        self._queue.put(metrics[0] | self.constant)
-
-    def until_end_of(self, thread: threading.Thread) -> Iterator[dict[str, Any]]:
-        """Reports as they come, while the thread trains and after it."""
-        while True:
-            is_last = not thread.is_alive()
-            try:
-                yield self._queue.get(timeout=None if is_last else _POLL_S, block=not is_last)
-            except Empty:
-                if is_last:
-                    return
 
 
 def folder_of(search: Folder, number: int) -> Folder:
@@ -104,7 +78,7 @@ def train_trial(
     What goes wrong is reported, not raised, so that its reason is one sentence and the search goes on. A process or
     node that is lost is Tune's to start again; then training goes on from the trial's last checkpoint.
     """
-    _do_without_cleaner()
+    _do_with_little()
     work, reports, said = Work(**json.loads(config["work"])), Reports(), list[dict[str, Any]]()
 
     def in_thread() -> None:
@@ -129,10 +103,10 @@ def _train(
     reports.constant = {"num_parameters": _num_parameters(trial, prepared)}
     own = folder_of(search, work.number)
     if work.parent is not None:
-        _begin_from(folder_of(search, work.parent), own, trial)
+        _begin_from(folder_of(search, work.parent), own, trial, work.first_step)
     with tracked_run(trial, prepared, run_name_of(run_name, work.number), parent_run_id=search_run_id) as tracker:
         opened_s = time.time()
-        train(trial, prepared, tracker, on_report=reports, folder=own)
+        train(_with_all_kept(trial), prepared, tracker, on_report=reports, folder=own)
         trained_s = time.time()
     return {"begun_s": begun_s, "opened_s": opened_s, "trained_s": trained_s, "recorded_s": time.time()}
 
@@ -149,30 +123,49 @@ class _NoCleaner(ControllerCallback):
     """In the place of Ray Train's own."""
 
 
-def _do_without_cleaner() -> None:
-    """In this process Ray Train starts no cleaner of placement groups beside its runs.
+def _do_with_little() -> None:
+    """From this process Ray Train starts fewer processes beside its workers, and those import less: seconds of a core.
 
-    It is a detached process for each run, which is to free the run's group when the controller is killed, as that of
-    a stopped trial is. A group goes with the actor that made it anyway; and on a Ray without a dashboard the cleaner
-    never hears of the end: a search would leave one process behind for each trial that it stops.
+    The actors of a run's board and of its reports need no package of ours: their classes are sent whole, and their
+    processes import neither torch nor MLflow. A cleaner of placement groups, a detached process for each run, which is
+    to free the run's group when the controller is killed, as that of a stopped trial is, is not started: a group goes
+    with the actor that made it anyway; and on a Ray without a dashboard the cleaner never hears of the end: a search
+    would leave one process behind for each trial that it stops.
     """
     data_parallel_trainer.PlacementGroupCleanerCallback = _NoCleaner
+    for module in (watching, reports_module):
+        cloudpickle.register_pickle_by_value(module)
 
 
-def _begin_from(parent: Folder, own: Folder, recipe: Recipe) -> None:
-    """The parent's last checkpoint becomes this trial's first one, unless this trial has some already."""
+def _with_all_kept(recipe: Recipe) -> Recipe:
+    """In a population every checkpoint that was validated is kept: others may go on from any.
+
+    A member that has come to its generation's end makes further steps until Tune has ended its processes, and would
+    delete the one that counts.
+    """
+    if recipe.tuning.search != "pbt":
+        return recipe
+    num = math.ceil(recipe.training.num_steps / recipe.training.validate_every_steps)
+    return with_words(recipe, [f"training.keep_best={max(num, recipe.training.keep_best)}"], "trial")
+
+
+def _begin_from(parent: Folder, own: Folder, recipe: Recipe, step: int) -> None:
+    """The parent's checkpoint of this step becomes this trial's first one, unless this trial has some already.
+
+    Where it did not reach its address before the parent's node was lost, the newest one before it is taken.
+    """
     num_best = recipe.training.keep_best
     store = CheckpointStore(own / "checkpoints", num_best)
     with locked(own.directory, "this trial"):
         if store.last() is not None:
             return
-        last = CheckpointStore(parent / "checkpoints", num_best).last()
-        if last is None:
-            raise TuningError(f"{parent}: the trial to go on from has no whole checkpoint")
+        begun = CheckpointStore(parent / "checkpoints", num_best).last(up_to=step)
+        if begun is None:
+            raise TuningError(f"{parent}: the trial to go on from has no whole checkpoint up to step {step:,}")
         store.directory.mkdir(parents=True, exist_ok=True)
-        with written_whole(store.directory / last.name) as partial:
-            shutil.copytree(last, partial, dirs_exist_ok=True)
-        store.keep(int(last.name.removeprefix("step_")))
+        with written_whole(store.directory / begun.name) as partial:
+            shutil.copytree(begun, partial, dirs_exist_ok=True)
+        store.keep(int(begun.name.removeprefix("step_")))
         store.close()
 
 

@@ -1,4 +1,4 @@
-"""`jobs/tune.py` on two CPUs: a search whose driver is killed, with a trial that cannot succeed among its trials."""
+"""`jobs/tune.py`, a trial at a time: a search whose driver is killed, and which goes on to register the best."""
 
 from __future__ import annotations
 
@@ -18,20 +18,14 @@ from mlflow import MlflowClient
 
 from rejoinder.recipe import load_recipe
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 CHECKOUT = Path(__file__).resolve().parents[2]
-# Weights of half a petabyte: no allocator gives as much, however generous the system is with memory it does not have.
-TOO_WIDE = 2**43
-SPACE = {
-    "model.name": "transformer",
-    "model.width": 16,
-    "model.feedforward_width": {"choice": [32, TOO_WIDE]},
-    "training.learning_rate": {"choice": [0.01, 0.003], "when": {"model.feedforward_width": 32}},
-}
+SPACE = {"training.learning_rate": {"choice": [0.01, 1e-9]}}
 WORDS = [
-    "tiny", "scaling.num_workers=1", "cluster.num_cpus=2", "training.num_steps=20", "training.validate_every_steps=10",
-    "tuning.search=grid", "tuning.scheduler=none", "evaluation.num_samples=0", "evaluation.max_replies=8",
-    "evaluation.num_timed_replies=0",
+    "tiny", "scaling.num_workers=1", "cluster.num_cpus=1", "data.corpora.0.num_conversations=100", "model.width=16",
+    "training.num_steps=20", "training.validate_every_steps=10", "tuning.search=grid", "tuning.scheduler=none",
+    "evaluation.num_samples=0", "evaluation.max_replies=8", "evaluation.num_timed_replies=0", "evaluation.behaviour=[]",
+    "evaluation.num_self_chats=0", "evaluation.num_attention_maps=0",
 ]  # fmt: skip
 
 
@@ -52,7 +46,7 @@ def test_a_search_that_was_killed_keeps_what_had_ended_and_registers_the_best(
 
     done = subprocess.run(
         [*command, "--output", str(tmp_path / "best.yaml")], env=environment, cwd=tmp_path, capture_output=True,
-        text=True, timeout=400, check=False,
+        text=True, timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"found, made before: {len(ended)} trials that have ended" in done.stdout
@@ -60,13 +54,12 @@ def test_a_search_that_was_killed_keeps_what_had_ended_and_registers_the_best(
     assert ended.isdisjoint(event["number"] for event in later if event["event"] == "begin")
 
     ends = {event["number"]: event for event in events(home) if event["event"] == "end"}
-    assert [ends[number]["state"] for number in range(3)] == ["finished", "finished", "failed"]
-    assert ends[2]["reason"].startswith("out of memory: RuntimeError: ")
-    best = load_recipe(tmp_path / "best.yaml")
-    assert best.model.feedforward_width == 32  # type: ignore[attr-defined]
+    assert [ends[number]["state"] for number in range(2)] == ["finished", "finished"]
+    assert load_recipe(tmp_path / "best.yaml").training.learning_rate == 0.01
     (page,) = home.glob("tuning/*/report.html")
-    assert "out of memory" in page.read_text()
-    (kept,) = home.glob("tuning/*/trial-*")  # the best one's alone
+    assert "in trial 0, the best of 2" in page.read_text()
+    (kept,) = home.glob("tuning/*/trial-0000")  # the best one's alone
+    assert not list(home.glob("tuning/*/trial-0001"))
     assert list(kept.glob("checkpoints/step_*/weights.safetensors"))
     assert "alias 'candidate'" in done.stdout
 
@@ -74,9 +67,9 @@ def test_a_search_that_was_killed_keeps_what_had_ended_and_registers_the_best(
     runs = client.search_runs([client.get_experiment_by_name("rejoinder").experiment_id])
     (search,) = (run for run in runs if "mlflow.parentRunId" not in run.data.tags)
     trials = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == search.info.run_id]
-    assert len(trials) == len(runs) - 1 == 3
-    assert sorted(run.info.status for run in trials) == ["FAILED", "FINISHED", "FINISHED"]
-    losses = [run.data.metrics["valid_loss"] for run in trials if run.info.status == "FINISHED"]
+    assert len(trials) == len(runs) - 1 == 2
+    assert [run.info.status for run in trials] == ["FINISHED", "FINISHED"]
+    losses = [run.data.metrics["valid_loss"] for run in trials]
     assert search.data.metrics["best_valid_loss"] == pytest.approx(min(losses), abs=1e-6)
 
 
@@ -94,7 +87,7 @@ def events(home: Path) -> list[dict[str, Any]]:
 
 def wait_for(happened: Callable[[], bool], process: subprocess.Popen[Any], output: Path) -> None:
     """Fails when the process ends first."""
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 500
     while not happened():
         assert process.poll() is None, output.read_text()
         assert time.monotonic() < deadline, output.read_text()

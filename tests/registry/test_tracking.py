@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from rejoinder.recipe import Recipe
-from rejoinder.registry import MlflowTracker, tracked_run
+from rejoinder.registry import Ended, MlflowTracker, tracked_run, tracked_search
 from rejoinder.registry import tracking as tracking_module
 from rejoinder.registry.recorder import SAMPLES
 from rejoinder.registry.tracking import as_params, flatten
@@ -93,6 +93,35 @@ def test_a_trial_is_shown_under_its_search(recipe: Recipe, prepared: Prepared) -
     ):
         pass
     assert MlflowClient(child.uri).get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
+
+
+def test_what_became_of_trials_is_in_their_runs(recipe: Recipe, prepared: Prepared) -> None:
+    """One that was stopped where it stood, one whose process was lost, one that nobody knows of, and one that ended."""
+    became = {"a": Ended("FINISHED"), "b": Ended("KILLED", "asha at step 20"), "c": Ended("FAILED", "out of memory")}
+    with tracked_search(recipe, prepared, "search", lambda: became) as parent:
+        client, ids = MlflowClient(parent.uri), {}
+        for name in ("a", "b", "c", "d"):
+            with tracked_run(recipe, prepared, name, parent_run_id=parent.run_id) as tracker:
+                ids[name] = tracker.run_id
+            if name != "a":  # its process had no time to end it
+                client.update_run(tracker.run_id, status="RUNNING")
+    runs = {name: client.get_run(run_id) for name, run_id in ids.items()}
+    statuses = {name: run.info.status for name, run in runs.items()}
+    assert statuses == {"a": "FINISHED", "b": "KILLED", "c": "FAILED", "d": "KILLED"}
+    notes = {name: run.data.tags.get("mlflow.note.content") for name, run in runs.items()}
+    assert notes == {"a": None, "b": "asha at step 20", "c": "out of memory", "d": None}
+
+
+def test_all_settings_are_in_the_run_however_many_there_are(
+    make_recipe: Callable[..., Recipe], prepared: Prepared
+) -> None:
+    corpora = [{"name": "made_up", "num_conversations": 40 + number} for number in range(30)]
+    with tracked_run(make_recipe(f"data.corpora={json.dumps(corpora)}"), prepared, "one") as tracker:
+        pass
+    params = MlflowClient(tracker.uri).get_run(tracker.run_id).data.params
+    assert params["data.corpora.29.num_conversations"] == "69"
+    assert (params["decoding.top_k"], params["training.num_steps"]) == ("40", "4")
+    assert len(params) > 100
 
 
 def test_a_run_says_what_it_was_made_from(recipe: Recipe, prepared: Prepared) -> None:

@@ -169,6 +169,19 @@ def test_a_population_runs_generation_by_generation_from_its_own_checkpoints(
     assert search.history.best(search.objectives).number >= 16
 
 
+def test_a_member_whose_end_the_driver_did_not_live_to_note_has_ended(make_space: Make, make_search: Make) -> None:
+    space = make_space(RATES, "tuning.search=pbt", "tuning.population=2", "tuning.generation_steps=20")
+    search = make_search(space)
+    for tune_id in ("a", "b"):
+        search.next_config(tune_id)
+        search.goes_on(tune_id, {"step": 20, "valid_loss": 1.0})
+    search.ended("a")  # and then the driver is killed
+    again = make_search(space)
+    assert [trial.state for trial in again.history.trials] == [FINISHED, FINISHED]
+    work = json.loads(again.next_config("c")["work"])
+    assert (work["number"], work["first_step"]) == (2, 20)
+
+
 def test_several_objectives_come_to_a_front(make_space: Make, make_search: Make, play: Make) -> None:
     lines = {"model.width": {"choice": [8, 16, 24, 32]}}
     words = ("tuning.objectives=[valid_loss, num_parameters]", "tuning.search=grid", "tuning.scheduler=none")

@@ -112,6 +112,19 @@ def test_the_worst_quarter_goes_on_from_the_best_with_settings_near_its(make_spa
     assert next_segment(space, space.recipe, LOSS, [*firsts[:3], Trial(3, {}, None, 50)]) is None  # one still runs
 
 
+def test_members_begin_with_different_samples_where_there_are_as_many(make_space: MakeSpace) -> None:
+    words = ("tuning.search=pbt", "tuning.population=3", "tuning.generation_steps=50")
+    space = make_space({"training.learning_rate": {"choice": [0.1, 0.01]}}, *words)
+    firsts = list[Trial]()
+    for number in range(3):
+        segment = next_segment(space, space.recipe, LOSS, firsts)
+        assert segment is not None
+        firsts.append(Trial(number, segment.sample, None, 50))
+    rates = [trial.sample["training.learning_rate"] for trial in firsts]
+    assert set(rates[:2]) == {0.1, 0.01}
+    assert rates[2] in rates[:2]
+
+
 def test_a_member_that_failed_goes_on_from_another(make_space: MakeSpace) -> None:
     space = population_of(make_space)
     sample = {"training.learning_rate": 0.01, "training.warmup_steps": 3}

@@ -16,7 +16,7 @@ from rejoinder.shards import Prepared, read_manifest
 from rejoinder.storage import Folder
 from rejoinder.training.trainer import _is_out_of_memory
 from tuning.decoding_trial import _measured
-from tuning.trial import _begin_from, folder_of, reason, recipe_of
+from tuning.trial import _begin_from, _with_all_kept, folder_of, reason, recipe_of
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -32,7 +32,7 @@ def parent(make_checkpoint: Callable[..., Path], tmp_path: Path) -> Folder:
 
 def test_a_trial_begins_from_its_parents_last_checkpoint(parent: Folder, recipe: Recipe, tmp_path: Path) -> None:
     own = folder_of(Folder(tmp_path / "search"), 7)
-    _begin_from(parent, own, recipe)
+    _begin_from(parent, own, recipe, 4)
     begun = CheckpointStore(own / "checkpoints").last()
     assert begun is not None
     checkpoints.verify(begun)
@@ -41,20 +41,35 @@ def test_a_trial_begins_from_its_parents_last_checkpoint(parent: Folder, recipe:
     assert weights == (parent.directory / "checkpoints" / "step_00000004" / checkpoints.WEIGHTS).read_bytes()
 
 
+def test_it_begins_from_the_step_that_counts_though_its_parent_went_further(
+    parent: Folder, recipe: Recipe, tmp_path: Path, make_checkpoint: Callable[..., Path]
+) -> None:
+    make_checkpoint(seed=1).rename(parent.directory / "checkpoints" / "step_00000006")
+    own = folder_of(Folder(tmp_path / "search"), 7)
+    _begin_from(parent, own, recipe, 4)
+    assert [path.name for path in (own.directory / "checkpoints").glob("step_*")] == ["step_00000004"]
+
+
+def test_a_populations_trials_keep_every_checkpoint_that_was_validated(make_recipe: MakeRecipe) -> None:
+    words = ("training.num_steps=100", "training.validate_every_steps=10")
+    assert _with_all_kept(make_recipe(*words, "tuning.search=pbt")).training.keep_best == 10
+    assert _with_all_kept(make_recipe(*words)).training.keep_best == make_recipe().training.keep_best
+
+
 def test_a_trial_that_was_interrupted_goes_on_from_its_own_checkpoint(
     parent: Folder, recipe: Recipe, tmp_path: Path, make_checkpoint: Callable[..., Path]
 ) -> None:
     own = folder_of(Folder(tmp_path / "search"), 7)
     (own.directory / "checkpoints").mkdir(parents=True)
     make_checkpoint(seed=1).rename(own.directory / "checkpoints" / "step_00000002")
-    _begin_from(parent, own, recipe)
+    _begin_from(parent, own, recipe, 4)
     assert CheckpointStore(own / "checkpoints").path(4).exists() is False
 
 
 def test_a_parent_without_a_checkpoint_is_said(recipe: Recipe, tmp_path: Path) -> None:
     search = Folder(tmp_path / "search")
     with pytest.raises(TuningError, match="trial-0003: the trial to go on from has no whole checkpoint"):
-        _begin_from(folder_of(search, 3), folder_of(search, 7), recipe)
+        _begin_from(folder_of(search, 3), folder_of(search, 7), recipe, 4)
 
 
 def test_a_trial_takes_the_fewest_workers(make_recipe: MakeRecipe) -> None:

@@ -16,6 +16,7 @@ WIDTH, WIDE = 400, 820
 NUM_TICKS = 4
 
 STYLE = """
+.tiles b { font-size: 1.35rem; white-space: nowrap; }
 svg.wide { max-width: none; min-width: 38rem; }
 svg .trial { fill: none; stroke: var(--train); stroke-width: 1.3; opacity: .5; }
 svg .trial.stopped, svg .trial.failed { stroke: var(--out); }
@@ -113,6 +114,7 @@ def parallel(space: Space, trials: Sequence[Trial], objectives: Sequence[Objecti
 
         columns.append((objective.metric, of_objective, [(0.0, f"{low:.4g}"), (1.0, f"{high:.4g}")]))
     step = (WIDE - 120) / max(1, len(columns) - 1)
+    num_letters = max(4, int((step - 10) / 6.6))  # that fit before the next column
     drawn = []
     for place, (name, _, marks) in enumerate(columns):
         x = 60 + place * step
@@ -120,7 +122,10 @@ def parallel(space: Space, trials: Sequence[Trial], objectives: Sequence[Objecti
         drawn.append(f'<text x="{x:.1f}" y="{16 + 16 * (place % 2)}" class="tick strong">{text(name)}</text>')
         for share, label in marks:
             y = bottom - share * (bottom - top)
-            drawn.append(f'<text x="{x + 5:.1f}" y="{y + 4:.1f}" class="value">{text(label)}</text>')
+            short = label if len(label) <= num_letters else f"{label[: num_letters - 1]}…"
+            drawn.append(
+                f'<text x="{x + 5:.1f}" y="{y + 4:.1f}" class="value">{text(short)}<title>{text(label)}</title></text>'
+            )
     for trial in sorted(shown, key=lambda one: one.number == best):
         places = [
             (60 + place * step, bottom - at * (bottom - top))

@@ -116,7 +116,8 @@ def _importance(space: Space, objectives: Sequence[Objective], trials: Sequence[
         Html(
             "<p class=quiet>What each setting by itself explains of the differences in "
             f"{text(objectives[0].metric)} at step {found.at_step:,}, to which {found.num_trials} trials came (fANOVA, "
-            "a forest of trees). With few trials it says little; what settings do together is in nobody's share.</p>"
+            "a forest of trees). A setting that only some trials have is judged among those, so the shares need not "
+            "come to 100 %. With few trials they say little; what settings do together is in nobody's share.</p>"
         ),
     ]
 
@@ -144,13 +145,15 @@ def _cost(history: History, objectives: Sequence[Objective], on_front: Sequence[
         mark = " ★" if trial.number in on_front else ""
         rows.append(
             [
-                f"{trial.number}{mark}", Bar(seconds / most, "train" if trial.state == FINISHED else "out"),
-                console.duration(seconds), f"{trial.points[-1].step if trial.points else 0:,}",
+                f"{trial.number}{mark}", trial.state,
+                *(f"{point.metrics[one.metric]:.4g}" if point else "–" for one in objectives),
+                Bar(seconds / most, "train" if trial.state == FINISHED else "out"), console.duration(seconds),
+                f"{trial.points[-1].step if trial.points else 0:,}",
                 *([] if space.is_of_decoding else [number(trial.num_tokens)]),
-                f"{point.metrics[objectives[0].metric]:.4g}" if point else "–", trial.state,
             ]
         )  # fmt: skip
-    head = ["trial", "", "time", "step", *([] if space.is_of_decoding else ["tokens"]), objectives[0].metric, "state"]
+    measured = [one.metric for one in objectives]
+    head = ["trial", "state", *measured, "", "time", "step", *([] if space.is_of_decoding else ["tokens"])]
     samples = "".join(
         f"<li>trial {trial.number}: {_settings(trial)}"
         + (f" — <b>{text(trial.state)}</b>: {text(trial.reason)}" if trial.reason else "")

@@ -6,7 +6,7 @@ from rejoinder.registry.latency import compare_latency
 from rejoinder.registry.ledger import PROMOTED, REFUSED, ROLLED_BACK, Decision, Entry, Standing
 from rejoinder.registry.lineage import CHECKPOINT, Link, differences, links_now
 from rejoinder.registry.store import CHECKPOINT_TAG, Registry
-from rejoinder.registry.tracking import MlflowTracker, tracked_run, tracked_search
+from rejoinder.registry.tracking import Ended, MlflowTracker, tracked_run, tracked_search
 from rejoinder.registry.versions import Version
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "ROLLED_BACK",
     "Contestant",
     "Decision",
+    "Ended",
     "Entry",
     "Link",
     "MlflowTracker",

@@ -27,7 +27,10 @@ from rejoinder.storage import Storage
 
 RUN_TAG = "rejoinder.run"
 PARENT_TAG = "mlflow.parentRunId"
+NOTE_TAG = "mlflow.note.content"
 _MAX_PARAM_CHARACTERS = 500  # what every MLflow store takes
+_MAX_PARAMS = 100  # of one request, says every MLflow store
+_MAX_TAG_CHARACTERS = 5_000
 _CUT = " … (cut; see recipe.yaml)"
 _CLOSE_TIMEOUT_S = 15.0
 _PATIENCE_S = 60.0
@@ -105,26 +108,49 @@ def tracked_run(
         _end(client, tracker, status, steps_before)
 
 
+@dataclass
+class Ended:
+    """What became of a trial."""
+
+    status: str
+    """MLflow's word: FINISHED, KILLED or FAILED."""
+    reason: str = ""
+    """Why it was stopped, or failed."""
+
+
 @contextmanager
-def tracked_search(recipe: Recipe, prepared: Prepared, name: str) -> Iterator[MlflowTracker]:
-    """The MLflow run of a search, to be the parent of its trials' runs. Trials that were stopped end with it."""
+def tracked_search(
+    recipe: Recipe, prepared: Prepared, name: str, ended: Callable[[], dict[str, Ended]] = dict
+) -> Iterator[MlflowTracker]:
+    """The MLflow run of a search, to be the parent of its trials' runs. Trials that were stopped end with it.
+
+    `ended` tells what became of each trial by its run's name, when the block is left; one that it does not know was
+    stopped.
+    """
     with tracked_run(recipe, prepared, name) as tracker:
         try:
             yield tracker
         finally:
             client = MlflowClient(tracking_uri=tracker.uri)
             with suppress(MlflowException):  # what is away is said when the search's own run is ended
-                _end_trials(client, recipe, tracker)
+                _end_trials(client, recipe, tracker, ended())
 
 
-def _end_trials(client: MlflowClient, recipe: Recipe, parent: MlflowTracker) -> None:
-    """A scheduler stops a trial where it stands, with its last points undelivered and nobody to end its run."""
-    trials = client.search_runs([_experiment_id(client, recipe)], f"tags.`{PARENT_TAG}` = '{parent.run_id}'")
+def _end_trials(client: MlflowClient, recipe: Recipe, parent: MlflowTracker, ended: dict[str, Ended]) -> None:
+    """A scheduler stops a trial where it stands, with its last points undelivered and nobody to end its run.
+
+    Why one ended stands as its run's note, which MLflow's page of the run shows.
+    """
+    trials = client.search_runs(
+        [_experiment_id(client, recipe)], f"tags.`{PARENT_TAG}` = '{parent.run_id}'", max_results=50_000
+    )
     for trial in trials:
+        run_id, outcome = trial.info.run_id, ended.get(trial.data.tags.get(RUN_TAG, ""), Ended("KILLED"))
         if trial.info.status == "RUNNING":
-            run_id = trial.info.run_id
             hand_over(Kept(waiting_file(Storage(recipe).mlflow, run_id)), Recorder(parent.uri, run_id))
-            client.set_terminated(run_id, "KILLED")
+            client.set_terminated(run_id, outcome.status)
+        if outcome.reason and trial.data.tags.get(NOTE_TAG) != outcome.reason:
+            client.set_tag(run_id, NOTE_TAG, outcome.reason[:_MAX_TAG_CHARACTERS])
 
 
 def _end(client: MlflowClient, tracker: MlflowTracker, status: str, steps_before: dict[str, int]) -> None:
@@ -174,13 +200,16 @@ def _find(client: MlflowClient, recipe: Recipe, run_name: str) -> str | None:
 def _begin(client: MlflowClient, recipe: Recipe, prepared: Prepared, run_name: str) -> str:
     run = client.create_run(_experiment_id(client, recipe), run_name=run_name, tags={RUN_TAG: run_name})
     run_id: str = run.info.run_id
-    settings = flatten(recipe.model_dump(mode="json", include={"data", "text", "model", "training", "scaling"}))
+    sections = {"data", "text", "model", "training", "scaling", "decoding"}  # with all that a search may change
+    params = as_params(flatten(recipe.model_dump(mode="json", include=sections)))
     tags = {
         "rejoinder.data": prepared.manifest.fingerprint,
         **code_tags(),
         **{f"version.{k}": v for k, v in cluster.versions().items()},
     }
-    client.log_batch(run_id, params=as_params(settings), tags=[RunTag(name, value) for name, value in tags.items()])
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+    for first in range(0, len(params), _MAX_PARAMS):
+        client.log_batch(run_id, params=params[first : first + _MAX_PARAMS])
     client.log_text(run_id, recipe.to_yaml(), "recipe.yaml")
     client.log_text(run_id, prepared.manifest.model_dump_json(indent=1), "data_manifest.json")
     client.log_text(run_id, installed(), "requirements.lock")

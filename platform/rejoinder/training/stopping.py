@@ -87,3 +87,29 @@ def stop_signals() -> Iterator[Signals]:
         yield signals
     finally:
         restore()
+
+
+def run_while_signals_are_heard(fit: Callable[[], object], look: Callable[[], None] = lambda: None) -> None:
+    """Runs `fit` to its end in a thread of its own and calls `look` a few times a second; raises what either raises.
+
+    In the main thread Ray's `fit` would put its own handler of Ctrl-C in the place of `stop_signals`'; when `look`
+    raises, `fit` is left to itself. Called from another thread, where no signal arrives, it just calls `fit`.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        fit()
+        return
+    failed: list[BaseException] = []
+
+    def in_thread() -> None:
+        try:
+            fit()
+        except BaseException as error:  # raised where it is waited for
+            failed.append(error)
+
+    thread = threading.Thread(target=in_thread, name="fit", daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+        look()
+    if failed:
+        raise failed[0]

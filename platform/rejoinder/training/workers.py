@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import uuid
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -23,7 +22,7 @@ from rejoinder.storage import Folder, Storage
 from rejoinder.training.context import StepReport, Tracker
 from rejoinder.training.display import validation_text, warnings_told
 from rejoinder.training.loop import train_loop
-from rejoinder.training.stopping import Agreement, Stopped
+from rejoinder.training.stopping import Agreement, Stopped, run_while_signals_are_heard
 from rejoinder.training.watching import Watcher
 
 _START_TIMEOUT = "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"
@@ -126,32 +125,14 @@ def fit(recipe: Recipe, worker: Worker, watcher: Watcher, name: str, on_report: 
         ),
     )
     os.environ[_START_TIMEOUT] = str(start_timeout_s(recipe))  # read when `fit` starts the controller
+
+    def look() -> None:
+        if watcher.signals.received and not watcher.has_workers():
+            raise Stopped(f"stopped by {watcher.signals.received} before training began; the same command begins it")
+
     try:
         with watcher:
-            _fit(trainer, watcher)
+            run_while_signals_are_heard(trainer.fit, look)
     finally:
         shutil.rmtree(ray_storage / ray_name, ignore_errors=True)
         ray.kill(watcher.board)
-
-
-def _fit(trainer: TorchTrainer, watcher: Watcher) -> None:
-    """In the main thread Ray would put its own handler in the place of ours, so it gets another one."""
-    if threading.current_thread() is not threading.main_thread():
-        trainer.fit()
-        return
-    failed: list[BaseException] = []
-
-    def in_thread() -> None:
-        try:
-            trainer.fit()
-        except BaseException as error:  # raised where it is waited for
-            failed.append(error)
-
-    thread = threading.Thread(target=in_thread, name="fit", daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.2)
-        if watcher.signals.received and not watcher.has_workers():
-            raise Stopped(f"stopped by {watcher.signals.received} before training began; the same command begins it")
-    if failed:
-        raise failed[0]

@@ -42,7 +42,7 @@ def test_two_processes_that_come_first_at_the_same_time_make_one_set_of_tables(n
     assert [process.communicate(timeout=60)[1] for process in both] == [b"", b""]
     with Database(new_url) as database:
         assert database.work(lambda rows: rows.execute(text("SELECT version_num FROM serving_version")).all()) == [
-            ("0001",)
+            ("0002",)
         ]
 
 

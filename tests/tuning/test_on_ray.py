@@ -1,0 +1,111 @@
+"""Searches on a real Ray: populations, schedulers, several objectives, failures, a search that is stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from rejoinder.recipe import Recipe
+from rejoinder.registry.connection import tracking_uri
+from rejoinder.shards import Prepared, read_manifest
+from rejoinder.storage import Folder
+from tuning import search
+from tuning.history import FAILED, FINISHED, STOPPED, Trial
+from tuning.searches import Found
+from tuning.trial import run_name_of
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixtures("ray_cluster")]
+SHORT = (
+    "scaling.num_workers=1", "training.validate_every_steps=2", "training.max_restarts=1", "tuning.grace_steps=2",
+    "tuning.num_random_trials=2", "model.width=8",
+)  # fmt: skip
+
+
+# Weights of half a petabyte: no allocator gives as much, however generous the system is with memory it does not have.
+TOO_WIDE = 2**43
+
+
+@pytest.fixture
+def searched(make_recipe: Callable[..., Recipe], prepared_set: Path, tmp_path: Path) -> Callable[..., Found]:
+    """`searched({"training.seed": {"int": [0, 9]}}, "tuning.num_trials=3")`: a search of it, over."""
+    prepared = Prepared(Folder(prepared_set), read_manifest(prepared_set), reused=True)
+
+    def run(lines: dict[str, Any], *words: str) -> Found:
+        file = tmp_path / "own.yaml"
+        file.write_text(yaml.safe_dump(lines, sort_keys=False))
+        return search(make_recipe(*SHORT, f"tuning.space={file}", *words), prepared)
+
+    return run
+
+
+def test_a_population_goes_on_from_the_better_ones_checkpoints(searched: Callable[..., Found]) -> None:
+    """Not from later ones: so short a trial makes further steps before Tune has ended its processes."""
+    rates = {"training.learning_rate": {"loguniform": [1e-3, 1e-1]}}
+    words = ("tuning.search=pbt", "tuning.population=2", "tuning.generation_steps=2", "training.num_steps=4")
+    found = searched(rates, *words)
+    first, second, third, fourth = trials = found.history.trials
+    assert {trial.state for trial in trials} == {FINISHED}
+    assert [(trial.first_step, [point.step for point in trial.points]) for trial in trials] == [
+        (0, [2]), (0, [2]), (2, [4]), (2, [4]),
+    ]  # fmt: skip
+    better = min(first, second, key=loss)
+    assert (third.parent, fourth.parent) == (better.number, better.number)
+    assert max(loss(third), loss(fourth)) < loss(better)  # they have learnt on, and did not begin anew
+    assert found.trial in (third, fourth)
+    assert statuses(found) == ["FINISHED"] * 4
+
+
+def test_a_trial_is_stopped_another_finds_no_memory_and_the_others_make_a_front(
+    searched: Callable[..., Found],
+) -> None:
+    lines = {
+        "model.name": "transformer",
+        "model.num_heads": 2,
+        "model.width": {"choice": [16, 8]},
+        "training.learning_rate": {"choice": [1e-9], "when": {"model.width": 8}},
+        "model.feedforward_width": {"choice": [32, TOO_WIDE], "when": {"model.width": 8}},
+    }
+    words = (
+        "tuning.objectives=[valid_loss, num_parameters]", "tuning.search=grid", "tuning.scheduler=hyperband",
+        "tuning.num_brackets=1", "tuning.reduction_factor=2", "tuning.max_concurrent_trials=1", "tuning.num_steps=100",
+        "training.num_steps=300", "training.learning_rate=0.01", "training.validate_every_steps=10",
+        "tuning.grace_steps=10",
+    )  # fmt: skip
+    found = searched(lines, *words)
+    good, slow, too_wide = found.history.trials
+    assert [trial.state for trial in found.history.trials] == [FINISHED, STOPPED, FAILED]
+    assert slow.reason == f"hyperband at step {slow.points[-1].step}"
+    assert (good.points[-1].step, slow.points[-1].step < 100) == (100, True)
+    assert too_wide.reason.startswith("out of memory: RuntimeError: ")
+    assert found.front == [good, slow]  # which has fewer weights
+    assert found.trial is good
+    assert found.recipe.training.num_steps == 300  # what --train-best is to make
+    assert statuses(found) == ["FINISHED", "KILLED", "FAILED"]
+    page = found.report.read_text()
+    assert "id=front" in page
+    assert "out of memory" in page
+
+
+def loss(trial: Trial) -> float:
+    """What it came to in the end."""
+    return trial.points[-1].metrics["valid_loss"]
+
+
+def statuses(found: Found) -> list[str]:
+    """Of the trials' runs in MLflow, by number; each is a child of the search's and has its sample for parameters."""
+    client = MlflowClient(tracking_uri(found.recipe))
+    runs = client.search_runs([client.get_experiment_by_name("rejoinder").experiment_id])
+    parents = [run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert {run.data.tags["mlflow.parentRunId"] for run in runs if run.info.run_id not in parents} == set(parents)
+    children = {run.data.tags["rejoinder.run"]: run for run in runs if run.info.run_id not in parents}
+    ordered = [children[run_name_of(found.run_name, trial.number)] for trial in found.history.trials]
+    for run, trial in zip(ordered, found.history.trials, strict=True):
+        assert {path: run.data.params[path] for path in trial.sample} == {
+            path: str(value) for path, value in trial.sample.items()
+        }
+    return [run.info.status for run in ordered]

@@ -1,0 +1,41 @@
+"""What Ray Train reports in, the same for a trial's own thread out, which hands it to Tune.
+
+This module is sent to other processes whole, see `tuning.trial`: it imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from ray.train import UserCallback
+from ray.util.queue import Empty, Queue
+
+_POLL_S = 0.5
+
+
+class Reports(UserCallback):
+    """Ray's `TuneReportCallback` has another thread hand reports to Tune.
+
+    Where it meets the last word of the trial's own thread, both wait for ever (seen with Ray 2.60).
+    """
+
+    def __init__(self) -> None:
+        self.constant: dict[str, float] = {}
+        """Metrics that stand beside every report."""
+        self._queue = Queue(actor_options={"num_cpus": 0})
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """In Ray Train's controller, after each validation; rank 0's metrics are those of all."""
+        self._queue.put(metrics[0] | self.constant)
+
+    def until_end_of(self, thread: threading.Thread) -> Iterator[dict[str, Any]]:
+        """Reports as they come, while the thread trains and after it."""
+        while True:
+            is_last = not thread.is_alive()
+            try:
+                yield self._queue.get(timeout=None if is_last else _POLL_S, block=not is_last)
+            except Empty:
+                if is_last:
+                    return

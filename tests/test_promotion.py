@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import nn
 
+from rejoinder import checkpoints
 from rejoinder.command_line import RECIPES
 from rejoinder.errors import RegistryError
+from rejoinder.models import Seq2Seq, build_model
 from rejoinder.promotion import promote_job, promote_stage, rollback_stage
 from rejoinder.recipe import Recipe, load_recipe
 from rejoinder.registry import Registry
@@ -110,3 +114,23 @@ def test_a_model_of_another_vocabulary_is_compared_on_the_same_exchanges(
     evidence = Registry(better).ledger.standing().entries[-1].decision.evidence
     (row,) = [of for of in evidence["rows"] if (of["figure"], of["slice"]) == ("bits_per_byte", "all")]
     assert 0 < row["low"] <= row["difference"] <= row["high"]
+
+
+def test_a_champion_of_older_code_that_cannot_be_loaded_stands_in_nobodys_way(
+    trained: list[Recipe], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worse, better = trained
+    promote_stage(better, 2, force="the one that this code is to be too new for")
+
+    def of_newer_code(recipe: Recipe, num_ids: int) -> Seq2Seq:
+        model = build_model(recipe, num_ids)
+        if recipe.training.num_steps == better.training.num_steps:
+            model.register_parameter("new", nn.Parameter(torch.zeros(1)))
+        return model
+
+    monkeypatch.setattr(checkpoints, "build_model", of_newer_code)
+    assert promote_stage(worse, 1)
+    assert "/2 is the champion and cannot be loaded, so the limits alone decide: " in capsys.readouterr().out
+    reason = Registry(better).ledger.standing().entries[-1].decision.reason
+    assert reason.startswith("no limit is missed, and the champion cannot be loaded: ")
+    assert 'Missing key(s) in state_dict: "new"' in reason

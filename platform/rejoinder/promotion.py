@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from rejoinder import console
-from rejoinder.errors import EvaluationError, RegistryError
+from rejoinder import checkpoints, console
+from rejoinder.errors import CheckpointError, EvaluationError, RecipeError, RegistryError
 from rejoinder.evaluation import evaluated
 from rejoinder.recipe import Recipe
 from rejoinder.registry import (
@@ -89,9 +90,12 @@ def _judged(
 ) -> tuple[Verdict, dict[str, Any]]:
     """By what was measured when the versions were registered; anew where they were measured on other exchanges.
 
-    And, for the ledger, what was compared on what.
+    And, for the ledger, what was compared on what. A champion that cannot be loaded cannot serve either, and is not
+    compared with.
     """
-    gate = recipe.registry.gate
+    gate, lost = recipe.registry.gate, _what_is_wrong_with(registry, champion)
+    if lost is not None:
+        champion = None
     known = {of.number: _measured_before(registry, of, gate.split) for of in (candidate, champion) if of is not None}
     try:
         ours, theirs = known[candidate.number], known[champion.number] if champion else None
@@ -110,7 +114,23 @@ def _judged(
         "checkpoints": [of.tags.get(CHECKPOINT_TAG, "") for of in (candidate, champion) if of is not None],
         "gate": gate.model_dump(mode="json"),
     }
-    return judge(gate, rows), compared
+    verdict = judge(gate, rows)
+    if lost is not None and verdict.promotes:
+        verdict = replace(verdict, reason=f"no limit is missed, and the champion cannot be loaded: {lost}")
+    return verdict, compared
+
+
+def _what_is_wrong_with(registry: Registry, champion: Version | None) -> str | None:
+    """Why this code cannot load a champion of older code; None where it can. One that is damaged stops the gate."""
+    if champion is None:
+        return None
+    checkpoint = registry.download(champion)
+    try:
+        checkpoints.load(checkpoint)
+    except (CheckpointError, RecipeError) as error:
+        console.say(f"   {champion} is the champion and cannot be loaded, so the limits alone decide: {error}")
+        return str(error)
+    return None
 
 
 def _measured_before(registry: Registry, version: Version, split: str) -> Contestant | None:

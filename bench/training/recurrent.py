@@ -14,7 +14,7 @@ from bench.training.corpus import CONTENDERS, GRU, prepared, recipe, speed_steps
 def measure(setting: Setting) -> Result:
     """The same sizes and text in fp32, teacher forcing throughout. Both have the machine's cores."""
     shards, made, steps = prepared(setting), recipe(setting, GRU), speed_steps(setting)
-    tutorial: dict[str, Any] = {"warmup_steps": 3, "measured_steps": setting.size(30, 3)}
+    tutorial: dict[str, Any] = {"warmup_steps": 1, "measured_steps": setting.size(8, 2)}
     answers = interleaved(
         {
             "ours": lambda: setting.run(f"{CONTENDERS}.ours_ray", recipe=made, **steps),

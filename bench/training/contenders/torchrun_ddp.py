@@ -19,13 +19,24 @@ from torch.nn.parallel import DistributedDataParallel
 from bench.setting import answers
 from rejoinder.batches import Position, epochs_from, rank_steps
 from rejoinder.models import build_model
+from rejoinder.models.products import quick_products
 from rejoinder.optimizers import build_optimizer
 from rejoinder.recipe import validate
 from rejoinder.shards import ShardSet
 
 
-def measure(recipe: dict[str, Any], shards: str, warmup_steps: int, measured_steps: int) -> dict[str, Any]:
-    """Reply tokens a second over all processes; the same batches as ours, in the same order, read beforehand."""
+def measure(
+    recipe: dict[str, Any], shards: str, warmup_steps: int, measured_steps: int, quick: bool = False
+) -> dict[str, Any]:
+    """Reply tokens a second over all processes; the same batches as ours, in the same order, read beforehand.
+
+    `quick`: fp32 matrices are multiplied as ours are, by oneDNN where that pays; else as torch does by itself.
+    """
+    with quick_products(None if quick else False):
+        return _measured(recipe, shards, warmup_steps, measured_steps)
+
+
+def _measured(recipe: dict[str, Any], shards: str, warmup_steps: int, measured_steps: int) -> dict[str, Any]:
     torch.set_num_threads(1)
     wanted = validate(recipe)
     dist.init_process_group("gloo")

@@ -27,6 +27,7 @@ from tuning.adapters import Decisions, Ending, Judge, Samples
 from tuning.display import Display
 from tuning.history import FAILED, FINISHED, RUNNING, STOPPED, History, Trial, has_number
 from tuning.objectives import Objective
+from tuning.reports import GROUP, free
 from tuning.space import Space
 from tuning.trial import FACTS, FAILURE, Work, folder_of, reason, recipe_of
 
@@ -53,6 +54,7 @@ class Search:
 
     def __post_init__(self) -> None:
         self._numbers: dict[str, int] = {}
+        self._groups: dict[str, list[str]] = {}
         self._judge = Judge(self.recipe.tuning, self.objectives[0], self.num_steps)
         self._verdicts: dict[int, tuple[str, str, dict[str, Any]]] = {}
         for trial in self.history.trials:
@@ -93,6 +95,9 @@ class Search:
         """Records what a trial reports. False stops it."""
         if (number := self._numbers.get(tune_id)) is None:
             return False
+        if GROUP in result:
+            self._groups.setdefault(tune_id, []).append(str(result[GROUP]))
+            return True
         trial = self.history.trials[number]
         if FAILURE in result:
             self._verdicts[number] = FAILED, str(result[FAILURE]), {}
@@ -120,7 +125,9 @@ class Search:
         return True
 
     def ended(self, tune_id: str, error: BaseException | None = None) -> None:
-        """Records a trial's end."""
+        """Records a trial's end, and sees to it that its workers hold nothing any more."""
+        for group in self._groups.pop(tune_id, []):
+            free(group)
         if (number := self._numbers.pop(tune_id, None)) is None:
             return
         trial = self.history.trials[number]

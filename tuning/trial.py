@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from ray import cloudpickle, tune
-from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.train.v2.api import data_parallel_trainer
 
 from rejoinder.checkpoints import CheckpointStore
@@ -24,7 +23,7 @@ from rejoinder.shards import Prepared
 from rejoinder.storage import Folder, locked, written_whole
 from rejoinder.training import train, watching
 from tuning import reports as reports_module
-from tuning.reports import Reports
+from tuning.reports import Reports, TellsItsGroup
 from tuning.space import Sample, with_sample, with_words
 
 FAILURE, FACTS = "failure", "facts"
@@ -78,8 +77,8 @@ def train_trial(
     What goes wrong is reported, not raised, so that its reason is one sentence and the search goes on. A process or
     node that is lost is Tune's to start again; then training goes on from the trial's last checkpoint.
     """
-    _do_with_little()
     work, reports, said = Work(**json.loads(config["work"])), Reports(), list[dict[str, Any]]()
+    _do_with_little(reports)
 
     def in_thread() -> None:
         try:
@@ -119,20 +118,15 @@ def reason(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[-1]}" if lines else type(error).__name__
 
 
-class _NoCleaner(ControllerCallback):
-    """In the place of Ray Train's own."""
-
-
-def _do_with_little() -> None:
+def _do_with_little(reports: Reports) -> None:
     """From this process Ray Train starts fewer processes beside its workers, and those import less: seconds of a core.
 
     The actors of a run's board and of its reports need no package of ours: their classes are sent whole, and their
     processes import neither torch nor MLflow. A cleaner of placement groups, a detached process for each run, which is
-    to free the run's group when the controller is killed, as that of a stopped trial is, is not started: a group goes
-    with the actor that made it anyway; and on a Ray without a dashboard the cleaner never hears of the end: a search
-    would leave one process behind for each trial that it stops.
+    to free the run's group when the controller is killed, as that of a stopped trial is, is not started: on a Ray
+    without a dashboard it never hears of the end, frees nothing and stays. The search frees the group, by its id.
     """
-    data_parallel_trainer.PlacementGroupCleanerCallback = _NoCleaner
+    data_parallel_trainer.PlacementGroupCleanerCallback = lambda: TellsItsGroup(reports)
     for module in (watching, reports_module):
         cloudpickle.register_pickle_by_value(module)
 

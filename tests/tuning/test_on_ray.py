@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from mlflow import MlflowClient
+from ray.util import placement_group_table
 
 from rejoinder.recipe import Recipe
 from rejoinder.registry.connection import tracking_uri
@@ -109,3 +111,13 @@ def statuses(found: Found) -> list[str]:
             path: str(value) for path, value in trial.sample.items()
         }
     return [run.info.status for run in ordered]
+
+
+def test_a_search_leaves_nothing_behind_that_would_hold_cpus() -> None:
+    """After the searches above, some trials of which were stopped."""
+    give_up_at = time.monotonic() + 60
+    while (held := [of for of in placement_group_table().values() if of["state"] != "REMOVED"]) and (
+        time.monotonic() < give_up_at
+    ):
+        time.sleep(0.5)
+    assert held == []

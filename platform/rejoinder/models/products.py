@@ -2,8 +2,8 @@
 
 torch multiplies fp32 matrices by MKL, which leaves the AVX-512 units of other makers' CPUs unused; oneDNN, which torch
 also carries and takes for bf16, uses them: 180 against 90 GFLOPS on a core of an AMD EPYC, 1.5 times the training pace
-(docs/benchmarks.md has the command). All of a model and its gradient is meant, so torch's own operators are replaced and
-no layer needs to know.
+(docs/benchmarks.md has the command). All of a model and its gradient is meant, so torch's own operators are replaced
+and no layer needs to know.
 """
 
 from __future__ import annotations

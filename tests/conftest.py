@@ -109,17 +109,9 @@ def write_set(tokenizer: Tokenizer) -> WriteSet:
 
 
 def _write_shard(file: Path, rows: Sequence[tuple[Exchange, str]]) -> ShardRecord:
-    made = [exchange for exchange, _ in rows]
-    write_shard(file, Exchanges.of(made), [id for _, id in rows], [0] * len(made))
-    return ShardRecord(
-        file=file.name,
-        sha256=sha256_of(file),
-        size_bytes=file.stat().st_size,
-        num_exchanges=len(made),
-        num_context_tokens=sum(len(exchange.context_ids) for exchange in made),
-        num_reply_tokens=sum(len(exchange.reply_ids) for exchange in made),
-        num_reply_bytes=sum(exchange.reply_num_bytes for exchange in made),
-    )
+    made = Exchanges.of([exchange for exchange, _ in rows])
+    write_shard(file, made, [id for _, id in rows], [0] * len(made))
+    return ShardRecord.of(file.name, file, made)
 
 
 @pytest.fixture(scope="session")

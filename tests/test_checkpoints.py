@@ -116,8 +116,12 @@ def test_a_checkpoint_before_the_first_step_can_be_loaded(recipe: Recipe, tokeni
     """The optimizer has no state yet."""
     model, optimizer = fresh(recipe)
     checkpoints.save(tmp_path / "made", model, optimizer, tokenizer.to_json(), recipe, PROGRESS)
-    checkpoints.load_optimizer(tmp_path / "made", optimizer)
+    loaded, optimizer_of_it = fresh(recipe, seed=1)
+    checkpoints.load_weights(tmp_path / "made", loaded)
+    checkpoints.load_optimizer(tmp_path / "made", optimizer_of_it)
     train(model, optimizer, 1)
+    train(loaded, optimizer_of_it, 1)
+    assert_equal_weights(loaded, model)
 
 
 def test_the_recipe_inside_is_valid_input_to_every_job(save: Save, recipe: Recipe) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -114,3 +115,18 @@ def kit() -> Iterator[Kit]:
     model.gate.set()
     for engine in engines:
         engine.stop()
+
+
+def eventually(claim: Any) -> bool:
+    """Whether a claim comes true within some seconds."""
+    deadline = time.monotonic() + 10
+    while not claim():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.002)
+    return True
+
+
+def is_idle(engine: Engine) -> bool:
+    now = engine.statistics()
+    return (now.num_running, now.num_waiting) == (0, 0)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from rejoinder.errors import ShardError
 from rejoinder.shards.schema import FORMAT
 from rejoinder.storage import Folder, sha256_of
+from rejoinder.text import Exchanges
 
 MANIFEST = "manifest.json"
 TOKENIZER = "tokenizer.json"
@@ -36,6 +37,19 @@ class ShardRecord(FileRecord):
     num_context_tokens: int
     num_reply_tokens: int
     num_reply_bytes: int
+
+    @classmethod
+    def of(cls, name: str, file: Path, exchanges: Exchanges) -> ShardRecord:
+        """Of a shard that was just written to `file` and is to have this name."""
+        return cls(
+            file=name,
+            sha256=sha256_of(file),
+            size_bytes=file.stat().st_size,
+            num_exchanges=len(exchanges),
+            num_context_tokens=len(exchanges.context_ids),
+            num_reply_tokens=len(exchanges.reply_ids),
+            num_reply_bytes=int(exchanges.reply_num_bytes.sum()),
+        )
 
 
 class CorpusFile(_Record):

@@ -46,15 +46,7 @@ def _make(folder: Folder, shard_set: ShardSet, tokenizer: Tokenizer, text: TextS
     conversations = [shard_set.conversation_id(number) for number in range(len(shard_set))]
     with folder.written(name) as file:
         write_shard(file, made, conversations, shard_set.corpora.tolist())
-        shard = ShardRecord(
-            file=name,
-            sha256=sha256_of(file),
-            size_bytes=file.stat().st_size,
-            num_exchanges=len(made),
-            num_context_tokens=len(made.context_ids),
-            num_reply_tokens=len(made.reply_ids),
-            num_reply_bytes=int(made.reply_num_bytes.sum()),
-        )
+        shard = ShardRecord.of(name, file, made)
     index = folder.path(write_index(folder.directory, split, [name]))
     folder.publish(index.name)
     folder.write_text(TOKENIZER, tokenizer.to_json())

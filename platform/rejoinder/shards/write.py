@@ -15,7 +15,6 @@ from rejoinder.recipe import TextSection
 from rejoinder.shards.gathered import Array, Gathered
 from rejoinder.shards.manifest import ShardRecord
 from rejoinder.shards.schema import write_shard
-from rejoinder.storage import sha256_of
 from rejoinder.text import Exchanges, Tokenizer, Turns, exchanges, offsets_of, prefix_ids
 
 
@@ -33,15 +32,7 @@ def write_block(
     ids, corpora, made = _exchanges(gathered, conversations, is_skipped, Tokenizer.from_json(tokenizer_json), text)
     with folder.written(name, flush=False) as file:
         write_shard(file, made, ids, corpora)
-        record = ShardRecord(
-            file=name,
-            sha256=sha256_of(file),
-            size_bytes=file.stat().st_size,
-            num_exchanges=len(made),
-            num_context_tokens=len(made.context_ids),
-            num_reply_tokens=len(made.reply_ids),
-            num_reply_bytes=int(made.reply_num_bytes.sum()),
-        )
+        record = ShardRecord.of(name, file, made)
     folder.write_text(record_name, record.model_dump_json(), flush=False)
     return record
 

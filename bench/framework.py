@@ -86,10 +86,11 @@ class Line:
         ]
 
     def plain(self) -> dict[str, Any]:
-        """For the result's JSON: medians and every round's value."""
+        """For the result's JSON: what the table shows, medians and every round's value."""
         figure = self.figure
         return {
             "name": figure.name,
+            "cells": self.cells(),
             "unit": figure.unit,
             "ours": median(figure.ours),
             "theirs": median(figure.theirs) if figure.theirs else None,

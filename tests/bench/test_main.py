@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from bench import __main__ as program
-from bench import framework
+from bench import framework, records
 from bench.framework import Figure, Result
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -48,14 +48,29 @@ def test_a_short_figure_ends_with_status_1_and_its_name(
 
 def test_the_result_says_what_was_measured_and_with_what(ask: Callable[..., int], tmp_path: Path) -> None:
     ask(30)
-    result = json.loads((tmp_path / "results" / "data.json").read_text())
+    result = json.loads((tmp_path / "results" / "data-speed.json").read_text())
     assert result["figures"][0]["ratio"] == 3
     assert result["figures"][0]["verdict"] == "ok"
-    assert result["facts"] == {"speed": {"size": 3}}
+    assert result["facts"] == {"size": 3}
+    assert result["rounds"] == 3
     assert result["cores"] == len(os.sched_getaffinity(0))
     assert {"python", "ray", "torch", "pyarrow", "tokenizers", "datasets"} <= result["versions"].keys()
     assert result["commit"]
-    assert "| speed | 30 MB/s | 10 MB/s | 3x | >= 2x | ok |" in (tmp_path / "results" / "data.md").read_text()
+    page = records.markdown(tmp_path / "results", ["data-speed", "data-size"])
+    assert "| speed | 30 MB/s | 10 MB/s | 3x | >= 2x | ok |" in page
+    assert "Not taken yet: `data-size`." in page
+    assert f"commit `{result['commit']}`" in page
+
+
+def test_questions_of_different_commits_say_so(ask: Callable[..., int], tmp_path: Path) -> None:
+    ask(30)
+    first = tmp_path / "results" / "data-speed.json"
+    other = json.loads(first.read_text()) | {"commit": "0ther"}
+    (tmp_path / "results" / "data-size.json").write_text(json.dumps(other))
+    page = records.markdown(tmp_path / "results", ["data-speed", "data-size"])
+    assert "* speed: " in page
+    assert "* size: " in page
+    assert page.count("| speed | 30 MB/s |") == 2
 
 
 @pytest.mark.parametrize("words", [["--tiny"], ["--no-peers"]])

@@ -1,39 +1,41 @@
-"""kernels.c reads by attention what torch's operations read."""
+"""A Transformer prepared for inference says what the trained one says, of contexts of any length."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from rejoinder.models import native
-from rejoinder.models.base import State
-from rejoinder.models.layers import rotations
-from rejoinder.models.transformer_inference import _NativeReader, _Reader
+from rejoinder.models import prepared_for_inference
+from rejoinder.models.packing import Precision
+from rejoinder.models.transformer import Settings, Transformer, build
+from rejoinder.text import PAD_ID
 
-B, H, K, S, T = 3, 2, 8, 21, 18
+CLOSE = {"fp32": 1e-4, "bf16": 0.03, "int8": 0.06}
+"""Share of the largest logit that a logit may be away."""
 
 
-def made_state() -> State:
-    """Rows at different places; one context of a single token."""
+@pytest.fixture(params=["rotary", "learned", "sinusoidal"])
+def model(request: pytest.FixtureRequest) -> Transformer:
     torch.manual_seed(0)
-    num_tokens_B = torch.tensor([1, S, 7])
-    state = {"num_read_B": torch.tensor([0, 17, 5]), "context_is_pad_BS": torch.arange(S) >= num_tokens_B[:, None]}
-    for name, length in (("context_keys_0_BHSK", S), ("context_values_0_BHSK", S)):
-        state[name] = torch.randn(B, H, length, K)
-    for name in ("reply_keys_0_BHTK", "reply_values_0_BHTK"):
-        state[name] = torch.randn(B + 2, H, T + 3, K)[:B, :, :T]  # a view of slots, as the engine's are
-    return state
+    settings = Settings(
+        width=32, num_heads=4, num_encoder_layers=2, num_decoder_layers=2, feedforward_width=64, positions=request.param
+    )
+    made = build(settings, 100, 12, 8).eval()
+    for layer in made.decoder_layers:  # fresh weights hardly look at the context
+        layer.cross_attention.out.weight.data *= 30  # type: ignore[operator, union-attr]
+    return made
 
 
-@pytest.mark.parametrize("turns", [True, False], ids=["rotary", "no positions"])
-def test_both_read_the_same_and_keep_the_same(turns: bool) -> None:
-    if native.kernels() is None:
-        pytest.skip("kernels.c needs a C compiler and a CPU with AVX-512 VNNI")
-    rotations_PK = rotations(T, K) if turns else None
-    heads_BD, query_BD = 2 * torch.randn(B, 3 * H * K), 2 * torch.randn(B, H * K)
-    state, other = made_state(), made_state()
-    one, two = _Reader(state, rotations_PK), _NativeReader(other, rotations_PK)
-    torch.testing.assert_close(one.reply(0, heads_BD.clone()), two.reply(0, heads_BD.clone()), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(one.context(0, query_BD), two.context(0, query_BD), atol=1e-4, rtol=1e-4)
-    for name, tensor in state.items():
-        torch.testing.assert_close(tensor, other[name], atol=1e-6, rtol=1e-6)
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+@pytest.mark.parametrize("length", [5, 12])  # 12 is the longest: its state is not filled up
+def test_every_step_is_near_the_trained_models(model: Transformer, precision: Precision, length: int) -> None:
+    prepared = prepared_for_inference(model, precision)
+    ids_BS = torch.randint(20, 100, (3, length))
+    ids_BS[1, 3:] = PAD_ID
+    with torch.inference_mode():
+        state, fast_state = (one.start(ids_BS, ids_BS == PAD_ID) for one in (model, prepared))
+        for _ in range(6):
+            ids_B = torch.randint(20, 100, (3,))
+            (logits_BV, state), (fast_BV, fast_state) = model.step(ids_B, state), prepared.step(ids_B, fast_state)
+            near = CLOSE[precision] * float(logits_BV.abs().max())
+            torch.testing.assert_close(fast_BV, logits_BV, atol=near, rtol=0)

@@ -35,10 +35,12 @@ from rejoinder.engine.request import Finish, Request
 from rejoinder.engine.slots import Slots
 from rejoinder.engine.statistics import Meter, Statistics
 from rejoinder.errors import EngineError
-from rejoinder.models import Seq2Seq
+from rejoinder.models import Seq2Seq, give_back_helpers
 from rejoinder.text import END_ID, OTHER_ID, PAD_ID
 
 log = logging.getLogger(__name__)
+IDLE_S = 0.5
+"""After so long without a request the CPUs are left to others: to an engine that has taken this one's place."""
 
 
 class EngineFull(EngineError):
@@ -76,7 +78,8 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
     def start(self) -> Engine:
-        """Starts the engine's thread."""
+        """Starts the engine's thread. From now on it computes, and the caller, who has loaded the model, does not."""
+        give_back_helpers()
         self._thread.start()
         return self
 
@@ -183,7 +186,9 @@ class Engine:
             with self._wake:
                 while not (self._stopping or self._waiting or self._running):
                     self._meter.is_idle()
-                    self._wake.wait()
+                    if not self._wake.wait(IDLE_S):
+                        give_back_helpers()
+                        self._wake.wait()
                 if self._stopping:
                     return
                 self._turned_at = now = time.monotonic()

@@ -75,6 +75,11 @@ class Seq2Seq(nn.Module, ABC):
         """
         return None
 
+    @property
+    def tells_where_it_looks(self) -> bool:
+        """Whether `looked_at` has more to say than None."""
+        return type(self).looked_at is not Seq2Seq.looked_at
+
     def load_pretrained(self) -> None:
         """Takes over weights that were learnt elsewhere, before a run's first step. Raises ModelError when it cannot.
 
@@ -95,6 +100,24 @@ def build_model(recipe: Recipe, num_ids: int) -> Seq2Seq:
         settings, num_ids, text.max_context_tokens, text.max_reply_tokens
     )
     return model
+
+
+def build_for_use(recipe: Recipe, num_ids: int) -> Seq2Seq:
+    """The recipe's model as it is used when it is trained, to be filled with `merged` weights."""
+    settings, text = recipe.model, recipe.text
+    plugin = catalog.pick(ROOM, settings.name)
+    build = getattr(plugin, "build_for_use", plugin.build)
+    model: Seq2Seq = build(settings, num_ids, text.max_context_tokens, text.max_reply_tokens)
+    return model
+
+
+def merged(recipe: Recipe, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Trained weights with what only training keeps apart, such as LoRA's, taken in: those of `build_for_use`.
+
+    The same object where nothing is kept apart; what was merged before stays as it is.
+    """
+    merge = getattr(catalog.pick(ROOM, recipe.model.name), "merged", None)
+    return weights if merge is None else merge(recipe.model, weights)
 
 
 def select_rows(state: State, rows_B: Tensor) -> State:

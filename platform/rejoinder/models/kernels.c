@@ -131,11 +131,11 @@ void linear_int8(const Layer *layer, const float *x, long M, float *y, int adds,
 }
 
 /* One token a row looks at the places of each head. query, out: [B][H][K]; keys, values: [B][H][T][K], a row
- * `row_stride` and a head `head_stride` numbers further. Reads the first `lengths[b]` places, or with `lengths` null
+ * `row_stride`, a head `head_stride` and a place `place_stride` numbers further. Reads the first `lengths[b]` places, or with `lengths` null
  * those where `hidden` ([B], `hidden_stride` apart) is 0. `scores` has room for B H T. */
 void attend(const float *query, long query_stride, const float *keys, const float *values, long row_stride,
-            long head_stride, const int64_t *lengths, const uint8_t *hidden, long hidden_stride, long B, long H, long T,
-            long K, float *scores, float *out) {
+            long head_stride, long place_stride, const int64_t *lengths, const uint8_t *hidden, long hidden_stride,
+            long B, long H, long T, long K, float *scores, float *out) {
 #pragma omp parallel for schedule(static) if (B * H * T * K > 100000)
     for (long x = 0; x < B * H; x++) {
         long b = x / H, h = x % H, N = lengths ? lengths[b] : T;
@@ -144,7 +144,7 @@ void attend(const float *query, long query_stride, const float *keys, const floa
         float *s = scores + x * T, most = -1e30f, total = 0, *o = out + x * K;
         for (long t = 0; t < N; t++) {
             float sum = 0;
-            for (long i = 0; i < K; i++) sum += q[i] * k[t * K + i];
+            for (long i = 0; i < K; i++) sum += q[i] * k[t * place_stride + i];
             s[t] = hidden && hidden[b * hidden_stride + t] ? -1e30f : sum;
             most = s[t] > most ? s[t] : most;
         }
@@ -158,7 +158,7 @@ void attend(const float *query, long query_stride, const float *keys, const floa
         for (long t = 0; t < N; t++) {
             if (hidden && hidden[b * hidden_stride + t]) continue;
             float share = s[t] / total;
-            for (long i = 0; i < K; i++) o[i] += share * v[t * K + i];
+            for (long i = 0; i < K; i++) o[i] += share * v[t * place_stride + i];
         }
     }
 }

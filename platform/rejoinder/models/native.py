@@ -6,7 +6,6 @@ It needs a C compiler (`CC`, else `cc`) and a CPU with AVX-512 VNNI. Without the
 from __future__ import annotations
 
 import ctypes
-import glob
 import logging
 import os
 import subprocess
@@ -15,6 +14,8 @@ from functools import cache
 from pathlib import Path
 
 import torch
+
+from rejoinder.models.threads import openmp_libraries
 
 log = logging.getLogger(__name__)
 SOURCE = Path(__file__).with_name("kernels.c")
@@ -50,7 +51,7 @@ def kernels() -> ctypes.CDLL | None:
 
 def _compiled() -> ctypes.CDLL:
     # Linked without an OpenMP library of its own: a second one's threads would fight with those of torch's.
-    for openmp in glob.glob(str(Path(torch.__file__).parent / "lib" / "lib*omp*.so*")):
+    for openmp in openmp_libraries():
         ctypes.CDLL(openmp, ctypes.RTLD_GLOBAL)
     compiler = os.environ.get("CC", "cc")
     with tempfile.TemporaryDirectory(prefix="rejoinder-") as folder:
@@ -61,7 +62,7 @@ def _compiled() -> ctypes.CDLL:
     pointer, number = ctypes.c_void_p, ctypes.c_long
     library.linear_int8.argtypes = [pointer, pointer, number, pointer, ctypes.c_int, pointer, pointer]
     library.attend.argtypes = [
-        pointer, number, pointer, pointer, number, number, pointer, pointer, *([number] * 5), pointer, pointer,
+        pointer, number, pointer, pointer, *([number] * 3), pointer, pointer, *([number] * 5), pointer, pointer,
     ]  # fmt: skip
     library.turn_and_keep.argtypes = [*([pointer] * 5), *([number] * 5)]
     for function in (library.linear_int8, library.attend, library.turn_and_keep):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -132,16 +133,20 @@ class Transformer(Seq2Seq):
 
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
         memory_BSD = self._encode(context_ids_BS, context_is_pad_BS)
-        B, device = context_ids_BS.shape[0], context_ids_BS.device
+        read = [layer.cross_attention.keys_and_values(memory_BSD) for layer in self._decoder()]
+        return self.state_of(read, context_is_pad_BS)
+
+    def state_of(self, read: Sequence[tuple[Tensor, Tensor]], context_is_pad_BS: Tensor) -> State:
+        """The state before the first step, of keys_BHSK and values_BHSK of the context for each decoder layer."""
+        B, device = len(context_is_pad_BS), context_is_pad_BS.device
         state: State = {
             "num_read_B": torch.zeros(B, dtype=torch.long, device=device),
             "context_is_pad_BS": fill_up(context_is_pad_BS, self.max_context_tokens, value=True),
         }
-        for number, layer in enumerate(self._decoder()):
-            keys_BHSK, values_BHSK = layer.cross_attention.keys_and_values(memory_BSD)
+        for number, (keys_BHSK, values_BHSK) in enumerate(read):
             state[f"context_keys_{number}_BHSK"] = fill_up(keys_BHSK, self.max_context_tokens, dim=2)
             state[f"context_values_{number}_BHSK"] = fill_up(values_BHSK, self.max_context_tokens, dim=2)
-            B, H, _, K = keys_BHSK.shape
+            _, H, _, K = keys_BHSK.shape
             for name in (f"reply_keys_{number}_BHTK", f"reply_values_{number}_BHTK"):
                 state[name] = keys_BHSK.new_zeros(B, H, self.max_reply_tokens, K)
         return state
@@ -170,10 +175,15 @@ class Transformer(Seq2Seq):
     def _decoder(self) -> list[DecoderLayer]:
         return [layer for layer in self.decoder_layers if isinstance(layer, DecoderLayer)]
 
-    def _encode(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> Tensor:
+    def embedded(self, context_ids_BS: Tensor) -> Tensor:
+        """What the encoder reads: embedded_BSD with their positions, those of rotations left out."""
         places_S = torch.arange(context_ids_BS.shape[1], device=context_ids_BS.device)
-        hidden_BSD = self._embed(context_ids_BS, places_S, self.context_positions)
-        may_read_B11S, rotations_SK = ~context_is_pad_BS[:, None, None, :], self._rotations(places_S)
+        return self._embed(context_ids_BS, places_S, self.context_positions)
+
+    def _encode(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> Tensor:
+        hidden_BSD = self.embedded(context_ids_BS)
+        may_read_B11S = ~context_is_pad_BS[:, None, None, :]
+        rotations_SK = None if self.rotations_PK is None else self.rotations_PK[: context_ids_BS.shape[1]]
         for layer in self.encoder_layers:
             hidden_BSD = layer(hidden_BSD, may_read_B11S, rotations_SK)
         normed: Tensor = self.encoder_norm(hidden_BSD)

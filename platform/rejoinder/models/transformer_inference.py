@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rejoinder.batches import Batch
-from rejoinder.models.activations import FeedForward
 from rejoinder.models.base import Seq2Seq, State
 from rejoinder.models.native import kernels
-from rejoinder.models.packing import FUSED, Packed, PackedLinear, Precision, has_bf16
+from rejoinder.models.packing import Packed, PackedLinear, Precision, has_bf16
 from rejoinder.models.transformer import Transformer
-from rejoinder.models.transformer_layers import Attention, DecoderLayer
+from rejoinder.models.transformer_layers import DecoderLayer
+from rejoinder.models.transformer_reading import FastReader, PackedFeedForward, scaled_query
 
 
 class FastTransformer(Seq2Seq):
@@ -41,7 +41,8 @@ class FastTransformer(Seq2Seq):
         self.output = trained.output
         self.trained = trained
         # The context is read once, many tokens at a time: there bf16's products are as fast as those of bytes.
-        reading = "bf16" if precision == "int8" and has_bf16() else precision
+        reading: Precision = "bf16" if precision == "int8" and has_bf16() else precision
+        self._reader = FastReader(trained, reading)
         for parent in list(trained.modules()):
             for name, child in list(parent.named_children()):
                 if type(child) is nn.Linear and child is not trained.output:
@@ -60,7 +61,8 @@ class FastTransformer(Seq2Seq):
         return self.trained.looked_at(batch)
 
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
-        return self.trained.start(context_ids_BS, context_is_pad_BS)
+        read = self._reader.read(context_ids_BS, context_is_pad_BS)
+        return self.trained.state_of(read, context_is_pad_BS)
 
     def step(self, ids_B: Tensor, state: State) -> tuple[Tensor, State]:
         num_read_B = state["num_read_B"]
@@ -71,19 +73,18 @@ class FastTransformer(Seq2Seq):
         for number, layer in enumerate(self._layers):
             seen_BD = layer.self_norm(hidden_BD) if self._norm_before else hidden_BD
             read_BD = read.reply(number, layer.query_key_value(seen_BD))
-            hidden_BD = self._added(layer.self_norm, layer.self_out, hidden_BD, read_BD)
+            hidden_BD = self._normed(layer.self_norm, layer.self_out.add_to(hidden_BD, read_BD))
             seen_BD = layer.cross_norm(hidden_BD) if self._norm_before else hidden_BD
             read_BD = read.context(number, layer.cross_query(seen_BD))
-            hidden_BD = self._added(layer.cross_norm, layer.cross_out, hidden_BD, read_BD)
+            hidden_BD = self._normed(layer.cross_norm, layer.cross_out.add_to(hidden_BD, read_BD))
             seen_BD = layer.feedforward_norm(hidden_BD) if self._norm_before else hidden_BD
-            hidden_BD = self._added(layer.feedforward_norm, layer.down, hidden_BD, layer.inner(seen_BD))
+            hidden_BD = self._normed(layer.feedforward_norm, layer.feedforward.add_to(hidden_BD, seen_BD))
         logits_BV = self._logits(self._norm(hidden_BD)).float()
         num_read_B += 1
         return logits_BV, state
 
-    def _added(self, norm: nn.Module, out: Packed, hidden_BD: Tensor, branch_BD: Tensor) -> Tensor:
-        """The residual stream after a branch."""
-        summed_BD = out.add_to(hidden_BD, branch_BD)
+    def _normed(self, norm: nn.Module, summed_BD: Tensor) -> Tensor:
+        """The residual stream after a branch was added."""
         normed: Tensor = summed_BD if self._norm_before else norm(summed_BD)
         return normed
 
@@ -97,40 +98,13 @@ class _Layer:
             layer.cross_norm,
             layer.feedforward_norm,
         )
-        attention, cross, feedforward = layer.self_attention, layer.cross_attention, layer.feedforward
-        query = _scaled_query(attention)
-        self.query_key_value = Packed(torch.cat([query, attention.key_value.weight]), None, precision)
+        attention, cross = layer.self_attention, layer.cross_attention
+        weight = torch.cat([scaled_query(attention), attention.key_value.weight])
+        self.query_key_value = Packed(weight, None, precision)
         self.self_out = Packed(attention.out.weight, None, precision)
-        self.cross_query = Packed(_scaled_query(cross), None, precision)
+        self.cross_query = Packed(scaled_query(cross), None, precision)
         self.cross_out = Packed(cross.out.weight, None, precision)
-        self._is_gated, self._activation = feedforward.is_gated, feedforward.activation
-        fused = "" if feedforward.is_gated else _fused(feedforward)
-        self._is_fused = bool(fused)
-        self._up = Packed(feedforward.up.weight, feedforward.up.bias, precision, fused)
-        self.down = Packed(feedforward.down.weight, feedforward.down.bias, precision)
-
-    def inner(self, seen_BD: Tensor) -> Tensor:
-        """What stands between the two layers of the feed-forward network."""
-        inner: Tensor = self._up(seen_BD)
-        if self._is_gated:
-            gate, value = inner.chunk(2, dim=-1)
-            inner = self._activation(gate) * value
-        elif not self._is_fused:
-            inner = self._activation(inner.float())
-        return inner
-
-
-def _scaled_query(attention: Attention) -> Tensor:
-    weight_DD = attention.query.weight
-    scaled_DD: Tensor = weight_DD * (len(weight_DD) // attention.num_heads) ** -0.5
-    return scaled_DD
-
-
-def _fused(feedforward: FeedForward) -> str:
-    """The activation's name, if products can write it."""
-    kinds = {nn.ReLU: "relu", nn.GELU: "gelu", nn.SiLU: "silu", nn.Tanh: "tanh"}
-    name = kinds.get(type(feedforward.activation), "")
-    return name if name in FUSED else ""
+        self.feedforward = PackedFeedForward(layer.feedforward, precision)
 
 
 class _Reader:
@@ -220,7 +194,7 @@ class _NativeReader:
     ) -> Tensor:
         read_BD = torch.empty(self._B, self._H * self._K)
         self._attend(
-            query.data_ptr(), query.shape[1], keys_BHTK.data_ptr(), values_BHTK.data_ptr(), *keys_BHTK.stride()[:2],
+            query.data_ptr(), query.shape[1], keys_BHTK.data_ptr(), values_BHTK.data_ptr(), *keys_BHTK.stride()[:3],
             lengths, hidden, stride, self._B, self._H, keys_BHTK.shape[2], self._K, self._scores.data_ptr(),
             read_BD.data_ptr(),
         )  # fmt: skip

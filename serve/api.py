@@ -25,6 +25,7 @@ def create_api(service: Service) -> FastAPI:
         title="Rejoinder",
         version=__version__,
         description=ABOUT,
+        docs_url=None,  # serve/routes/docs.py
         redoc_url=None,
         responses={"4XX": {"model": ErrorBody}, "5XX": {"model": ErrorBody}},
     )

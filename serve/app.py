@@ -9,19 +9,25 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
 from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, BackpressureConfig
+from starlette.applications import Starlette
 
 from rejoinder.recipe import Recipe, load_recipe
+from rejoinder.registry import Registry
 from serve import scaling
 from serve.api import create_api
 from serve.errors import RETRY_AFTER_S
-from serve.service import start_service
+from serve.following import first_number
+from serve.service import Load, Service, start_service
+from serve.waiting import Waiting
 
 NAME = "chat"
 RECIPES = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
+HEALTH_EVERY_S = 2.0
+"""How often Serve looks whether a replica lives: another is started only when it has seen that one died (Serve's own
+default is 10 s). A replica that is merely slow to say so has 30 s, three times."""
 LOOK_BACK_S = 5.0
 """Serve takes a replica's load five times in it; of those the newest counts."""
 
@@ -33,15 +39,25 @@ class Chat:
 
     def __init__(self, recipe: Recipe) -> None:
         _log_to_stderr()
-        self.service = start_service(recipe, serve.get_replica_context().replica_id.unique_id)
+        replica_id = serve.get_replica_context().replica_id.unique_id
+        self.waiting: Waiting | None = None
+        if first_number(recipe, Registry(recipe)) is None:
+            self.waiting = Waiting(recipe, replica_id)
+        else:
+            self._service = start_service(recipe, replica_id)
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    @property
+    def service(self) -> Service | None:
+        """None as long as there is no version to answer with."""
+        return self._service if self.waiting is None else self.waiting.service
+
+    def __serve_build_asgi_app__(self) -> Starlette:
         """Called by Serve after `__init__`: FastAPI applications do not travel."""
-        return create_api(self.service)
+        return create_api(self._service) if self.waiting is None else self.waiting
 
     def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Serve about once a second, for `serve.scaling`."""
-        load = self.service.load()
+        load = Load.of(()) if self.service is None else self.service.load()
         return {
             scaling.REQUESTS: load.num_running + load.num_waiting,
             scaling.TOKENS: load.num_running_tokens + load.num_waiting_tokens,
@@ -49,11 +65,13 @@ class Chat:
 
     def check_health(self) -> None:
         """Called by Serve every few seconds; a replica whose engine is stuck is started anew."""
-        self.service.replica.check()
+        if self.service is not None:
+            self.service.replica.check()
 
     def __del__(self) -> None:
-        if hasattr(self, "service"):  # not when loading failed
-            self.service.close()
+        begun: Waiting | Service | None = getattr(self, "waiting", None) or getattr(self, "_service", None)
+        if begun is not None:  # not when loading failed
+            begun.close()
 
 
 def _log_to_stderr() -> None:
@@ -105,6 +123,7 @@ def build_application(recipe: Recipe) -> serve.Application:
         max_surge_percent=100,
         # Whoever stops answers to the end what it has begun; others take what is new.
         graceful_shutdown_timeout_s=serving.request_timeout_s,
+        health_check_period_s=HEALTH_EVERY_S,
     )
     application: serve.Application = deployment.bind(recipe)
     return application

@@ -17,6 +17,7 @@ from rejoinder.errors import ServingError
 from rejoinder.recipe import Recipe, ServingSection
 from rejoinder.registry import Registry, Version
 from serve.app import build_application
+from serve.coming_up import wait_until_running
 from serve.door import LONGEST_WAIT_S
 from serve.keys import count_keys
 from serve.reaching import reach, require_certificate
@@ -39,7 +40,7 @@ def deploy(recipe: Recipe) -> Deployed:
     """Starts Serve if it does not run, deploys the recipe's application and waits until it is ready.
 
     Needs a Ray connection. The tables of sessions and keys are brought up to date first. Raises RegistryError without
-    a version to serve, ClusterError without room for a replica,
+    a version to serve, ClusterError without room for a replica (at an update beside the one that runs, which goes on),
     ServingError when the port is taken or the application does not come up.
     """
     serving = recipe.serving
@@ -56,12 +57,9 @@ def deploy(recipe: Recipe) -> Deployed:
         _require_free_port(serving.host, serving.port)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # our own lines say the same
     serve.start(http_options=http_options(serving))
-    try:
-        serve.run(build_application(recipe), name=serving.application, route_prefix="/")
-    except RuntimeError as error:
-        raise ServingError(
-            f"the application {serving.application!r} did not come up: {_reason(serving.application) or error}"
-        ) from error
+    target = serve.RunTarget(build_application(recipe), name=serving.application, route_prefix="/")
+    serve.run_many([target], wait_for_applications_running=False)
+    wait_until_running(recipe)
     _require_ready(serving)
     return Deployed(serving.url, version)
 
@@ -90,16 +88,6 @@ def _prepare_database(recipe: Recipe) -> None:
             console.say("   requests need an API key, and there is none yet: python jobs/keys.py create")
 
 
-def _reason(application: str) -> str:
-    """What a replica said last, else what the application says."""
-    status = serve.status().applications.get(application)
-    if status is None:
-        return ""
-    said = [deployment.message for deployment in status.deployments.values()] + [status.message]
-    lines = [line.strip() for message in said for line in message.splitlines()[-1:] if line.strip()]
-    return lines[0] if lines else ""
-
-
 def _is_ours(serving: ServingSection) -> bool:
     """Whether a Serve of this cluster listens there already: then this is an update."""
     try:
@@ -123,8 +111,14 @@ def _require_free_port(host: str, port: int) -> None:
 
 
 def _require_ready(serving: ServingSection) -> None:
-    try:
-        with reach(f"{serving.url}/readyz", serving, READY_WITHIN_S) as answer:
-            answer.read()
-    except OSError as error:
-        raise ServingError(f"{serving.url}/readyz does not answer: {error}") from None
+    """The proxies hear of a new application a moment after it runs; until then they know no such address."""
+    url, until = f"{serving.url}/readyz", time.monotonic() + READY_WITHIN_S
+    while True:
+        try:
+            with reach(url, serving, max(1.0, until - time.monotonic())) as answer:
+                answer.read()
+            return
+        except OSError as error:
+            if not isinstance(error, urllib.error.HTTPError) or time.monotonic() > until:
+                raise ServingError(f"{url} does not answer: {error}") from None
+        time.sleep(0.2)

@@ -19,6 +19,7 @@ import json
 import logging
 import os
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -35,8 +36,9 @@ LONGEST_WAIT_S = float(os.environ.get("REJOINDER_DOOR_WAIT_S", "120"))
 """For a first byte: a replica that is started, at zero replicas or after a death, is waited for as long."""
 GRACE_S = 1.0
 """A replica that keeps a request's own time says so itself, and logs it."""
-MAX_LOST = 3
-"""Replicas that may be lost over one request: what kills each one must not go through all of them."""
+MAX_LOST = 6
+"""Replicas that may be lost over one request: what kills each one must not go through all of them for ever. Fewer would
+not do: after a time without replicas all that waited is on the next one, and lost again when that dies too."""
 AGAIN_AFTER_S = 0.5
 """Between tries that found every replica full: who has begun to answer does not give up at once."""
 _KEPT_BYTES = 8_000_000
@@ -115,7 +117,7 @@ class _Request:
         """The first of an answer leaves."""
         self._start, self._has_begun = start, True
         self._is_stream = Headers(raw=start["headers"]).get("content-type", "").startswith("text/event-stream")
-        await self.send(start)
+        await self.send({**start, "headers": _named_once(start["headers"])})
         await self.go_on(body)
 
     async def go_on(self, body: Message) -> None:
@@ -272,6 +274,13 @@ class _Try:
             return
         if rest or is_last:
             await self._request.go_on({"type": "http.response.body", "body": rest, "more_body": not is_last})
+
+
+def _named_once(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The replica names the request, and Serve's proxy names it again."""
+    pairs = list(headers)
+    names = [pair for pair in pairs if pair[0].lower() == b"x-request-id"]
+    return [pair for pair in pairs if pair not in names] + names[:1]
 
 
 def _error(message: str, kind: str, code: str) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from serve.store.turns import SessionMovedOn
 from serve.store.usage import QuotaExceeded
 
 RETRY_AFTER_S = 1
+_NO_TEXT = "There was an error parsing the body"
+"""FastAPI's word for a body whose bytes it cannot decode; JSON that is none has another."""
 
 
 class Refused(Exception):
@@ -45,6 +47,8 @@ def refusal(error: Exception) -> Refused:
             return error
         case RequestValidationError():
             return _invalid(list(error.errors()))
+        case HTTPException(detail=detail) if detail == _NO_TEXT:
+            return Refused(400, "the body is no text in UTF-8; send JSON in UTF-8")
         case HTTPException():
             return Refused(error.status_code, str(error.detail), headers=error.headers)
         case QuotaExceeded():

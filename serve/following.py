@@ -63,7 +63,8 @@ def first_replica(recipe: Recipe, registry: Registry) -> ChatReplica:
 
     Raises RegistryError without a version, and what is wrong with the champion when there is none before it.
     """
-    champion = registry.find(recipe.serving.alias)
+    number = first_number(recipe, registry)
+    champion = registry.find(recipe.serving.alias if number is None else number)
     try:
         return load_replica(recipe, registry, champion)
     except Exception as error:
@@ -72,6 +73,16 @@ def first_replica(recipe: Recipe, registry: Registry) -> ChatReplica:
             raise
         log.error("%s cannot be used: %s; %s, which was there before, answers", champion, error, before)
         return load_replica(recipe, registry, before)
+
+
+def first_number(recipe: Recipe, registry: Registry) -> int | None:
+    """Where serving.alias points; where it was taken away, what it pointed at last: those that run go on with it.
+
+    None where it never pointed anywhere. Raises RegistryError when the store cannot be reached.
+    """
+    alias = recipe.serving.alias
+    number = registry.ledger.pointed_at(alias)
+    return registry.ledger.standing().holder(alias) if number is None else number
 
 
 def _before(recipe: Recipe, registry: Registry, champion: Version) -> Version | None:

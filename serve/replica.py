@@ -50,7 +50,8 @@ def load_replica(recipe: Recipe, registry: Registry, version: Version) -> ChatRe
     trained = checkpoints.load(registry.download(version), device)
     num_bytes = sum(weights.nbytes for weights in trained.model.state_dict().values())
     trained = replace(trained, model=prepared_for_inference(trained.model, serving.precision))
-    responder = Responder(trained, serving.num_slots, serving.max_queued_requests, serving.fallback_reply)
+    longest = serving.max_reply_tokens
+    responder = Responder(trained, serving.num_slots, serving.max_queued_requests, serving.fallback_reply, longest)
     responder.engine.warm_up()
     responder.engine.start()
     loaded = ChatReplica(responder, version, serving.request_timeout_s, num_bytes)
@@ -127,7 +128,7 @@ class ChatReplica:
             return
         context = self.responder.context([Turn("user", CANARY)], "assistant")
         decoding = self.responder.decoding(
-            max_reply_tokens=max(1, self.responder.trained.recipe.decoding.min_reply_tokens)
+            max_reply_tokens=max(1, self.responder.trained.recipe.decoding.min_reply_tokens), num_replies=1
         )
         said = self.responder.engine.statistics().num_tokens
         try:
@@ -150,7 +151,7 @@ class ChatReplica:
         for prompt in serving.readiness_prompts:
             context, begun = responder.context([Turn("user", prompt)], "assistant"), time.monotonic()
             try:  # with the model's own settings, as people will ask it
-                reply = responder.reply(context, responder.decoding(seed=0, num_logprobs=0), limit_s)
+                reply = responder.reply(context, responder.decoding(seed=0, num_logprobs=0, num_replies=1), limit_s)
             except EngineError as error:
                 why = f"within {limit_s:g} s" if time.monotonic() - begun >= limit_s else f"({error})"
                 raise ServingError(f"{self.version} does not answer {prompt!r} {why}") from None

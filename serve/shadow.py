@@ -111,7 +111,7 @@ class Shadow:
         asked = [("system", words) for words in answered.system if "system" in kinds] + list(answered.control)
         try:
             context = responder.context([Turn(role, words) for role, words in answered.said], "assistant", asked)
-            decoding = responder.decoding(**dict(answered.decoding) | {"num_replies": 1, "num_logprobs": None})
+            decoding = responder.decoding(**dict(answered.decoding) | {"num_logprobs": None}).one_reply
             cancel = responder.submit(context, decoding, parts.put, timeout_s=replica.request_timeout_s)
         except EngineError:  # it learnt other things than the version that was asked
             self._metrics.shadows.of(version, "failed").inc()

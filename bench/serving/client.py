@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 PATIENCE_S = 180.0
 Body = dict[str, Any]
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @dataclass
@@ -28,6 +29,8 @@ class Seen:
     """Until the first of its body."""
     took_s: float = 0.0
     num_tokens: int = 0
+    version: str = ""
+    """Of the model that answered."""
     problem: str = ""
     """Why it does not count as answered."""
 
@@ -43,7 +46,7 @@ class Client:
 
     url: str
     path: str = "/v1/chat/completions"
-    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = field(default_factory=list)
+    idle: list[Connection] = field(default_factory=list)
 
     async def ask(self, body: Body, due: float | None = None) -> Seen:
         """One request to its end; whatever goes wrong stands in `problem`."""
@@ -58,7 +61,7 @@ class Client:
 
     async def _ask(self, body: Body, seen: Seen) -> None:
         where, data = urlsplit(self.url), json.dumps(body).encode()
-        reader, writer = self.idle.pop() if self.idle else await asyncio.open_connection(where.hostname, where.port)
+        reader, writer = self._kept() or await asyncio.open_connection(where.hostname, where.port)
         try:
             writer.write(
                 f"POST {self.path} HTTP/1.1\r\nhost: {where.netloc}\r\ncontent-type: application/json\r\n"
@@ -67,6 +70,7 @@ class Client:
             )
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
             seen.status = int(head.split(" ", 2)[1])
+            seen.version = head.partition("\r\nx-model-version:")[2].partition("\r\n")[0].strip()
             said = await _body(reader, head, seen)
         except BaseException:
             writer.close()
@@ -76,6 +80,16 @@ class Client:
             seen.problem = f"{seen.status} {said[:200].decode(errors='replace')}"
         elif seen.status == 200 and body.get("stream") and not said.endswith(b"data: [DONE]\n\n"):
             seen.problem = f"the stream ended with {said[-200:].decode(errors='replace')}"
+
+    def _kept(self) -> Connection | None:
+        """A connection of an earlier request. Servers close those that nobody used for a while (Serve after 90 s):
+        none of them is used again, as in any client that keeps connections."""
+        while self.idle:
+            reader, writer = self.idle.pop()
+            if not reader.at_eof() and not writer.is_closing():
+                return reader, writer
+            writer.close()
+        return None
 
     def close(self) -> None:
         """Lets go of the connections."""

@@ -9,10 +9,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.errors import Refused, refusal
+from serve.routes import docs
 from serve.service import Caller, Service
 from serve.store import keys, usage
 
-OPEN = ("/", "/healthz", "/readyz", "/docs", "/openapi.json")
+OPEN = ("/", "/healthz", "/readyz", "/openapi.json", docs.PATH, *(f"{docs.PATH}/{name}" for name in docs.FILES))
 """What says nothing that is not public."""
 SCOPE_OF_PATH = {"/metrics": "metrics"}
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from serve.routes import batch, chat, completions, feedback, health, models, page, sessions, websocket
+from serve.routes import batch, chat, completions, docs, feedback, health, models, page, sessions, websocket
 from serve.service import Service
 
 
 def add_all(api: FastAPI, service: Service) -> None:
     """Every route there is."""
-    for subject in (chat, completions, batch, sessions, feedback, models, health, websocket, page):
+    for subject in (chat, completions, batch, sessions, feedback, models, health, websocket, page, docs):
         subject.add(api, service)

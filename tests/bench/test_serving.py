@@ -94,6 +94,23 @@ def test_what_is_cut_or_refused_is_lost(pieces: list[bytes], cut: bool) -> None:
         require_answers([seen])
 
 
+def test_a_connection_that_the_server_closed_meanwhile_is_not_used_again() -> None:
+    async def then_close(_: Any, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nX-Model-Version: models:/chat/3\r\ncontent-length: 2\r\n\r\n{}")
+        await writer.drain()
+        writer.close()
+
+    async def ask() -> list[Seen]:
+        async with server(then_close) as client:
+            seen = [await client.ask({})]
+            while not client.idle[0][0].at_eof():
+                await asyncio.sleep(0.001)
+            return [*seen, await client.ask({})]
+
+    for seen in asyncio.run(ask()):
+        assert (seen.status, seen.problem, seen.version) == (200, "", "models:/chat/3")
+
+
 async def at_once(_: Any, writer: asyncio.StreamWriter) -> None:
     """Answers without waiting."""
     writer.write(WHOLE)

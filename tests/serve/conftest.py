@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 
 from rejoinder import checkpoints
 from rejoinder.dialogue import Responder
-from rejoinder.recipe import Recipe, validate
+from rejoinder.recipe import Recipe
 from rejoinder.registry import Registry, Version
 from rejoinder.registry.documents import CHECKPOINT_FOLDER
 from serve.api import create_api
@@ -75,15 +75,6 @@ def client(service: Service) -> TestClient:
 def served(service: Service) -> Iterator[str]:
     """The API's address: a real server on a port of its own."""
     yield from serve_on_free_port(create_api(service))
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of a new MLflow store: making its tables takes seconds, copying them nothing."""
-    home = tmp_path_factory.mktemp("store")
-    tree = {"name": "x", "data": {"corpora": ["made_up"]}, "model": "gru_attention", "storage": {"uri": str(home)}}
-    Registry(validate(tree | {"registry": {"tracking_uri": None}}))
-    return home / "mlflow"
 
 
 @pytest.fixture

@@ -50,6 +50,8 @@ def test_log_probabilities_have_openais_shape_in_a_stream_too(client: TestClient
         ({"n": 2, "stream": True}, "n: a stream, a session and what is stored have one reply"),
         ({"n": 2, "temperature": 0}, "num_replies = 2 with temperature = 0"),
         ({"num_beams": 2}, "num_beams = 2 with temperature"),
+        ({"num_beams": 2, "temperature": 0, "top_p": 0.95}, "top_p = 0.95 with num_beams = 2: beams look"),
+        ({"num_beams": 2, "top_k": 5, "min_p": 0.1}, "min_p = 0.1 with num_beams = 2: beams look"),
         ({"top_logprobs": 2}, "set logprobs"),
         ({"stop": [""]}, "stop"),
         ({"stream_options": {"include_usage": True}}, "stream_options is for streams"),
@@ -68,6 +70,23 @@ def test_wishes_that_contradict_each_other_are_named(client: TestClient, changes
     answer = client.post(CHAT, json=HELLO | changes)
     assert answer.status_code == 400
     assert says in answer.json()["error"]["message"]
+
+
+def test_beams_need_not_turn_off_what_the_models_recipe_narrows_draws_with(
+    make_service: Callable[..., Service],
+) -> None:
+    client = client_of(make_service("decoding.top_p=0.8", "decoding.top_k=7"))
+    for wishes in ({}, {"top_p": 1.0, "top_k": 0}):
+        assert client.post(CHAT, json=HELLO | {"num_beams": 2, "temperature": 0} | wishes).status_code == 200
+
+
+def test_a_model_that_does_not_tell_where_it_looks_is_not_asked_for_coverage(
+    make_service: Callable[..., Service],
+) -> None:
+    client = client_of(make_service("model={name: recurrent, width: 16, attention: none}"))
+    answer = client.post(CHAT, json=HELLO | {"num_beams": 2, "temperature": 0, "coverage_penalty": 0.2})
+    assert answer.status_code == 400
+    assert "coverage_penalty = 0.2: this model does not tell where it looks" in answer.json()["error"]["message"]
 
 
 def test_content_may_come_in_parts_of_text(client: TestClient) -> None:
@@ -192,6 +211,7 @@ def test_invalid_utf8_and_another_content_type_are_refused(client: TestClient) -
         answer = client.post(CHAT, content=content, headers={"content-type": kind})
         assert answer.status_code == 400
         assert answer.json()["error"]["type"] == "invalid_request_error"
+        assert ("send JSON in UTF-8" in answer.json()["error"]["message"]) == (kind == "application/json")
 
 
 def test_a_method_that_is_not_there_and_a_model_that_is(client: TestClient) -> None:

@@ -12,9 +12,11 @@ from pathlib import Path
 import httpx
 import openai
 import pytest
+import ray
 from ray import serve as ray_serve
 from websockets.sync.client import connect
 
+from rejoinder.errors import ClusterError
 from rejoinder.evaluation import Evaluation
 from rejoinder.promotion import rollback_stage
 from rejoinder.recipe import Recipe, override, validate
@@ -22,7 +24,7 @@ from rejoinder.registry import Registry, tracked_run
 from rejoinder.shards import Prepared, read_manifest
 from rejoinder.storage import Folder
 from rejoinder.training import TrainedRun
-from serve import Deployed, deploy
+from serve import Deployed, coming_up, deploy
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -68,7 +70,7 @@ def client_of(deployed: Deployed) -> openai.OpenAI:
 
 @pytest.mark.timeout(900)
 def test_an_endpoint_lives_through_what_happens_to_it(
-    recipe: Recipe, register: Callable[[int], int], deployed: Deployed
+    recipe: Recipe, register: Callable[[int], int], deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # One deployment for all of it: starting Serve takes longer than everything else here.
     assert_the_openai_client_gets_replies_and_streams(client_of(deployed))
@@ -79,6 +81,7 @@ def test_an_endpoint_lives_through_what_happens_to_it(
     assert_an_update_to_a_new_champion_drops_no_request(recipe, register, deployed)
     assert_the_new_replica_goes_on_with_the_session(deployed, session)
     assert_metrics_name_both_versions(deployed)
+    assert_an_update_without_room_says_so_and_the_old_one_goes_on(recipe, deployed, monkeypatch)
     assert_a_promotion_and_a_rollback_reach_the_running_server_and_cut_no_stream(recipe, register, deployed)
 
 
@@ -186,6 +189,22 @@ def assert_an_update_to_a_new_champion_drops_no_request(
     assert {answer.status_code for answer in answers} == {200}
     assert answers[0].headers["x-model-version"] == "models:/chat/1"
     assert answers[-1].headers["x-model-version"] == "models:/chat/2"
+
+
+def assert_an_update_without_room_says_so_and_the_old_one_goes_on(
+    recipe: Recipe, deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed = validate(override(recipe.model_dump(mode="json"), ["serving.fallback_reply=Pardon?"]))
+    others = ray.util.placement_group([{"CPU": ray.available_resources()["CPU"]}])
+    ray.get(others.ready(), timeout=60)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(coming_up, "ROOM_WITHIN_S", 2.0)
+        with pytest.raises(ClusterError, match=r"no node has room.* needs 1 CPU .*free are 0 CPUs of 4.* go on"):
+            deploy(changed)
+    assert reply_of(ask(deployed, 1))
+    ray.util.remove_placement_group(others)
+    deploy(changed)  # which was waiting, and finds room now
+    assert reply_of(ask(deployed, 1))
 
 
 def assert_a_promotion_and_a_rollback_reach_the_running_server_and_cut_no_stream(

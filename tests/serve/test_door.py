@@ -211,6 +211,21 @@ def test_an_error_of_a_replica_passes_as_it_is(make_service: Callable[..., Servi
     assert len(proxy.seen) == 1
 
 
+def test_a_request_is_named_once_though_serves_proxy_names_it_too(make_service: Callable[..., Service]) -> None:
+    api = create_api(make_service())
+
+    async def proxy(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_named(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message = {**message, "headers": [*message["headers"], (b"X-Request-ID", b"mine")]}
+            await send(message)
+
+        await api(scope, receive, send_named)
+
+    answer = ask(proxy, headers={"x-request-id": "mine"})
+    assert answer.headers.get_list("x-request-id") == ["mine"]
+
+
 def test_no_client_can_speak_for_the_door(make_service: Callable[..., Service]) -> None:
     proxy = Proxy([(create_api(make_service()), None)])
     answer = ask(proxy, headers={HEADER: Attempt("0" * 32, 7).header()})

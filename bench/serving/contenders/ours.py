@@ -32,7 +32,7 @@ class Ours:
         self._tokenizer = tokenizer_of(recipe)
 
     def publish(self) -> int:
-        """One more version with other weights, which becomes the champion."""
+        """One more version with other weights; its number."""
         from mlflow import MlflowClient
 
         registry = Registry(self.recipe)
@@ -49,8 +49,19 @@ class Ours:
         (source / "artifacts").mkdir()
         checkpoints.export(source / "checkpoint", source / "artifacts" / CHECKPOINT_FOLDER)
         client.create_model_version(model, source.as_uri())
-        client.set_registered_model_alias(model, "champion", str(self._number))
         return self._number
+
+    def register(self) -> dict[str, Any]:
+        """A version that nobody is given yet."""
+        return {"number": self.publish()}
+
+    def promote(self, number: int) -> dict[str, Any]:
+        """It becomes the champion."""
+        from mlflow import MlflowClient
+
+        uri = Registry(self.recipe).uri
+        MlflowClient(uri, uri).set_registered_model_alias(self.recipe.registry.model, "champion", str(number))
+        return {"number": number}
 
     def deploy(self) -> str:
         """The address at which it answers."""
@@ -60,7 +71,7 @@ class Ours:
 
     def champion(self) -> dict[str, Any]:
         """Another one."""
-        return {"number": self.publish()}
+        return self.promote(self.publish())
 
     def redeploy(self) -> dict[str, Any]:
         """New replicas instead of the old ones, which Serve makes whenever the code's arguments differ."""
@@ -117,10 +128,11 @@ def _resident_mb(pid: int) -> float:
 def main(port: int, home: str, **serving: Any) -> None:
     """Serves until nobody gives orders any more."""
     ours = Ours(validate(corpus.recipe(Path(home), port, **serving)))
-    ours.publish()
+    ours.champion()
+    orders = ("champion", "register", "promote", "redeploy", "kill", "replicas", "memory")
     with cluster.connect(ours.recipe):
         answer(url=ours.deploy())
-        obey({order: getattr(ours, order) for order in ("champion", "redeploy", "kill", "replicas", "memory")})
+        obey({order: getattr(ours, order) for order in orders})
 
 
 if __name__ == "__main__":

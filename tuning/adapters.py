@@ -13,6 +13,7 @@ from ray.tune import Stopper
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, MedianStoppingRule, TrialScheduler
 from ray.tune.search import Searcher
 
+from rejoinder.errors import TuningError
 from rejoinder.recipe import TuningSection
 from tuning.history import Trial
 from tuning.objectives import Objective
@@ -28,7 +29,10 @@ class Conductor(Protocol):
         """What a trial reports, and whether it may go on."""
 
     def ended(self, tune_id: str, error: BaseException | None = None) -> None:
-        """A trial is over; with an error when its process was lost too often."""
+        """A trial is over; with an error when its process was lost."""
+
+    def lost(self, tune_id: str, error: BaseException) -> None:
+        """A trial's process was lost, and Tune itself begins the trial again."""
 
     def is_over(self) -> bool:
         """Whether all is to end now."""
@@ -82,8 +86,13 @@ class Decisions(_Empty, FIFOScheduler):
         self._conductor.ended(trial.trial_id)
 
     def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
-        """Its process was lost, and starting it again did not help."""
-        self._conductor.ended(trial.trial_id, trial.get_error() or RuntimeError("its process was lost"))
+        """Its process was lost. Tune has let go of a trial before it says so, where it will begin it again: after a
+        loss that was announced, which it does not count."""
+        error = trial.get_error() or TuningError("its process was lost")
+        if trial.status == trial.ERROR:
+            self._conductor.lost(trial.trial_id, error)
+        else:
+            self._conductor.ended(trial.trial_id, error)
 
 
 class Ending(_Empty, Stopper):

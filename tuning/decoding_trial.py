@@ -20,7 +20,7 @@ from rejoinder.registry import tracked_run
 from rejoinder.shards import Prepared, ShardSet, fetched
 from rejoinder.storage import Folder
 from tuning.space import with_sample
-from tuning.trial import FACTS, FAILURE, Work, reason, run_name_of
+from tuning.trial import FACTS, FAILURE, Work, reason, run_name_of, title_of
 
 _NUM_PARTS = 4
 """Measurements of a trial: after each a scheduler may stop it."""
@@ -34,7 +34,8 @@ def decoding_trial(
     work = Work(**json.loads(config["work"]))
     try:
         trial = with_sample(recipe, work.sample)
-        with tracked_run(trial, prepared, run_name_of(run_name, work.number), parent_run_id=search_run_id) as tracker:
+        name, title = run_name_of(run_name, work.number), title_of(recipe, work.number)
+        with tracked_run(trial, prepared, name, parent_run_id=search_run_id, title=title) as tracker:
             for step, metrics in _measured(trial, prepared, checkpoint):
                 tracker.log(metrics, step)
                 tune.report({"step": step, **metrics})

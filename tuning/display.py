@@ -55,6 +55,10 @@ class Display:
         elif time.monotonic() - self._said_at >= _SECONDS_BETWEEN_LINES:
             self._say(f"trial {trial.number}, step {_step(trial)}: {self._shown(trial)}; {self.summary()}")
 
+    def lost(self, trial: Trial) -> None:
+        """A trial's process is gone, and it begins again."""
+        self._say(f"trial {trial.number} was lost ({trial.reason}); it goes on from its last checkpoint")
+
     def ended(self, trial: Trial) -> None:
         """A trial is over."""
         why = f" ({trial.reason})" if trial.reason else ""

@@ -44,7 +44,9 @@ class Trial:
     """Where it ends, when not at the last step."""
     state: str = RUNNING
     reason: str = ""
-    """Why it was stopped, or failed."""
+    """Why it was stopped, or failed; of one that runs, how it was lost the last time."""
+    num_losses: int = 0
+    """How often its process was lost, and it began again."""
     points: list[Point] = field(default_factory=list)
     batch_tokens: int = 0
     first_step: int = 0
@@ -122,6 +124,10 @@ class History:
         """A validation."""
         self._put({"event": "point", "number": number, "step": step, "metrics": metrics})
 
+    def lose(self, number: int, reason: str) -> None:
+        """Its process is gone; it is to begin again from its last checkpoint."""
+        self._put({"event": "loss", "number": number, "reason": reason})
+
     def end(self, number: int, state: str, reason: str = "", facts: dict[str, Any] | None = None) -> None:
         """It is over."""
         self._put({"event": "end", "number": number, "state": state, "reason": reason, "facts": facts or {}})
@@ -180,6 +186,10 @@ class History:
         elif kind == "point":
             trial = self.trials[event["number"]]
             trial.points.append(Point(event["step"], event["metrics"], trial.seconds(now_s)))
+        elif kind == "loss":
+            trial = self.trials[event["number"]]
+            trial.earlier_s, trial.begun_s = trial.seconds(now_s), None
+            trial.num_losses, trial.reason = trial.num_losses + 1, event["reason"]
         elif kind == "end":
             trial = self.trials[event["number"]]
             trial.earlier_s, trial.begun_s = trial.seconds(now_s), None

@@ -9,14 +9,16 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from ray import PlacementGroupID
+from ray import PlacementGroupID, get_runtime_context
 from ray.train import UserCallback
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
-from ray.util.placement_group import PlacementGroup, remove_placement_group
+from ray.train.v2._internal.execution.worker_group import worker_group
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.queue import Empty, Queue
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 GROUP = "placement_group"
-"""Key of what a trial says of itself when its workers have started: the group that holds their CPUs."""
+"""Key of what a trial says of itself before its workers start: the group that holds their CPUs."""
 _POLL_S = 0.5
 
 
@@ -29,14 +31,19 @@ class Reports(UserCallback):
     def __init__(self) -> None:
         self.constant: dict[str, float] = {}
         """Metrics that stand beside every report."""
-        self._queue = Queue(actor_options={"num_cpus": 0})
+        here = NodeAffinitySchedulingStrategy(get_runtime_context().get_node_id(), soft=False)
+        self._queue = Queue(actor_options={"num_cpus": 0, "scheduling_strategy": here})  # another node may be lost
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
         """In Ray Train's controller, after each validation; rank 0's metrics are those of all."""
-        self._queue.put(metrics[0] | self.constant)
+        self.tell(metrics[0])
+
+    def tell(self, metrics: dict[str, Any]) -> None:
+        """A step and what was measured there."""
+        self._queue.put(metrics | self.constant)
 
     def group(self, id: str) -> None:
-        """In Ray Train's controller, when workers have started."""
+        """In Ray Train's controller, when it has asked for room for workers."""
         self._queue.put({GROUP: id})
 
     def until_end_of(self, thread: threading.Thread) -> Iterator[dict[str, Any]]:
@@ -59,10 +66,15 @@ class TellsItsGroup(ControllerCallback, WorkerGroupCallback):
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
 
-    def after_worker_group_start(self, worker_group: Any) -> None:
-        """Ray Train's word."""
-        group = worker_group.get_worker_group_state().placement_group_handle.placement_group
+    def before_worker_group_start(self, worker_group_context: Any) -> None:
+        """Ray Train's word. It tells of the group when workers have started in it, seconds after it was made: too late
+        where the node of a run's driver is lost meanwhile. In this process, the run's own, it makes no other groups."""
+        worker_group.placement_group = self._made
+
+    def _made(self, *words: Any, **named: Any) -> PlacementGroup:
+        group = placement_group(*words, **named)
         self._reports.group(group.id.hex())
+        return group
 
 
 def free(group: str) -> None:

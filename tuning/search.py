@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -55,6 +57,7 @@ class Search:
     def __post_init__(self) -> None:
         self._numbers: dict[str, int] = {}
         self._groups: dict[str, list[str]] = {}
+        self._is_tried_out = False
         self._judge = Judge(self.recipe.tuning, self.objectives[0], self.num_steps)
         self._verdicts: dict[int, tuple[str, str, dict[str, Any]]] = {}
         for trial in self.history.trials:
@@ -71,13 +74,13 @@ class Search:
         return [self.history.trials[number] for number in self._numbers.values()]
 
     def next_config(self, tune_id: str) -> dict[str, Any] | str | None:
-        """The next trial: first those that an interruption left, then new ones."""
+        """The next trial: first those that an interruption left or that were lost, then new ones."""
         if len(self._numbers) >= self.num_concurrent:
             return None
         self._clear()
         while (work := self._next_work()) is not None:
             if isinstance(work, str):
-                return work
+                return None if self._numbers else work  # one that runs may yet be lost, and is then to begin again
             number = work.number
             try:
                 batch_tokens = recipe_of(self.recipe, work.sample).training.batch_tokens
@@ -125,20 +128,31 @@ class Search:
         return True
 
     def ended(self, tune_id: str, error: BaseException | None = None) -> None:
-        """Records a trial's end, and sees to it that its workers hold nothing any more."""
-        for group in self._groups.pop(tune_id, []):
-            free(group)
+        """Records a trial's end, and sees to it that its workers hold nothing any more.
+
+        One whose process was lost before its end was known begins again, from its last checkpoint, unless it was lost
+        too often.
+        """
+        self._free(tune_id)
         if (number := self._numbers.pop(tune_id, None)) is None:
             return
-        trial = self.history.trials[number]
-        if error is not None:
-            verdict: tuple[str, str, dict[str, Any]] = FAILED, reason(error), {}
-        else:
-            verdict = self._verdicts.get(number) or (FAILED, "its process ended without a word", {})
+        trial, verdict = self.history.trials[number], self._verdicts.get(number)
+        if verdict is None and error is not None and trial.num_losses < self.recipe.training.max_restarts:
+            self._lost(number, error)
+            self._left_over.append(number)
+            return
+        if verdict is None:
+            verdict = FAILED, "its process ended without a word" if error is None else reason(error), {}
         if verdict[0] == FINISHED and not trial.points:
             verdict = FAILED, "it measured nothing", {}
         self.history.end(number, *verdict)
         self.display.ended(trial)
+
+    def lost(self, tune_id: str, error: BaseException) -> None:
+        """Records that Tune begins a trial again."""
+        self._free(tune_id)
+        if (number := self._numbers.get(tune_id)) is not None:
+            self._lost(number, error)
 
     def is_over(self) -> bool:
         """Whether a budget is spent or somebody wants it to end."""
@@ -159,8 +173,10 @@ class Search:
         """Whether any trial is left to be made."""
         return self._next_work(peek=True) != Searcher.FINISHED and not self.is_over()
 
-    def run(self, trial_function: Callable[..., None], max_failures: int) -> None:
+    def run(self, trial_function: Callable[..., None]) -> None:
         """Runs trials until there are no more, or a budget is spent. Raises Stopped when somebody wants it to end."""
+        if "REJOINDER_DEBUG" not in os.environ:  # what it says of lost trials, with tracebacks, the display says too
+            logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         ray_name = f"{self.history.folder.name}-{int(time.time())}"
         ray_storage = Storage(self.recipe).ray
         tuner = tune.Tuner(
@@ -171,7 +187,7 @@ class Search:
             ),
             run_config=tune.RunConfig(
                 name=ray_name, storage_path=str(ray_storage), verbose=0, stop=Ending(self),
-                failure_config=tune.FailureConfig(max_failures=max_failures),
+                failure_config=tune.FailureConfig(max_failures=0),  # `ended` begins them again
             ),
         )  # fmt: skip
         try:
@@ -210,8 +226,20 @@ class Search:
             self._until = segment.until_step
             first_step = 0 if segment.parent is None else trials[segment.parent].points[-1].step
             return Work(len(trials), segment.sample, segment.parent, first_step)
-        sample = searchers.next_sample(self.space, tuning, self.objectives, trials)
+        sample = None
+        if not self._is_tried_out:
+            sample = searchers.next_sample(self.space, tuning, self.objectives, trials)
+        self._is_tried_out = sample is None
         return str(Searcher.FINISHED) if sample is None else Work(len(trials), sample, None)
+
+    def _free(self, tune_id: str) -> None:
+        for group in self._groups.pop(tune_id, []):
+            free(group)
+
+    def _lost(self, number: int, error: BaseException) -> None:
+        self._verdicts.pop(number, None)
+        self.history.lose(number, reason(error))
+        self.display.lost(self.history.trials[number])
 
     def _begin(self, work: Work, batch_tokens: int) -> None:
         known = self.history.trials[work.number] if work.number < len(self.history.trials) else None

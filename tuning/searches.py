@@ -167,8 +167,8 @@ def _work(
             if trial.state in _STATUS
         }
 
-    with tracked_search(recipe, prepared, run_name, ended) as tracker:
-        made.run(function(history.folder, run_name, tracker.run_id), recipe.training.max_restarts)
+    with tracked_search(recipe, prepared, run_name, ended, title=history.folder.name) as tracker:
+        made.run(function(history.folder, run_name, tracker.run_id))
         best = history.best(objectives)
         if best is not None and (point := best.best(objectives)) is not None:
             tracker.log({f"best_{name}": value for name, value in point.metrics.items()}, step=len(history.trials))

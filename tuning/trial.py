@@ -8,13 +8,14 @@ import shutil
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from ray import cloudpickle, tune
 from ray.train.v2.api import data_parallel_trainer
 
-from rejoinder.checkpoints import CheckpointStore
+from rejoinder.checkpoints import CheckpointStore, read_progress
 from rejoinder.errors import RejoinderError, TuningError
 from rejoinder.models import build_model
 from rejoinder.recipe import Recipe
@@ -56,6 +57,11 @@ def folder_of(search: Folder, number: int) -> Folder:
 def run_name_of(search_run_name: str, number: int) -> str:
     """What a trial's run in MLflow is found by."""
     return f"{search_run_name}-{number:04d}"
+
+
+def title_of(recipe: Recipe, number: int) -> str:
+    """What MLflow's tables show of that name, which differs from others only at its end."""
+    return f"trial {number} of {recipe.name}-{Path(recipe.tuning.space).stem}"
 
 
 def recipe_of(recipe: Recipe, sample: Sample) -> Recipe:
@@ -101,9 +107,14 @@ def _train(
     trial = recipe_of(recipe, work.sample)
     reports.constant = {"num_parameters": _num_parameters(trial, prepared)}
     own = folder_of(search, work.number)
+    with locked(own.directory, "this trial", wait_s=STARTS_WITHIN_S):  # an earlier driver of it that is just being lost
+        pass
+    if (measured := _last_measured(own, trial)) is not None:
+        reports.tell(measured)
     if work.parent is not None:
         _begin_from(folder_of(search, work.parent), own, trial, work.first_step)
-    with tracked_run(trial, prepared, run_name_of(run_name, work.number), parent_run_id=search_run_id) as tracker:
+    name, title = run_name_of(run_name, work.number), title_of(recipe, work.number)
+    with tracked_run(trial, prepared, name, parent_run_id=search_run_id, title=title) as tracker:
         opened_s = time.time()
         train(_with_all_kept(trial), prepared, tracker, on_report=reports, folder=own)
         trained_s = time.time()
@@ -161,6 +172,14 @@ def _begin_from(parent: Folder, own: Folder, recipe: Recipe, step: int) -> None:
             shutil.copytree(begun, partial, dirs_exist_ok=True)
         store.keep(int(begun.name.removeprefix("step_")))
         store.close()
+
+
+def _last_measured(own: Folder, recipe: Recipe) -> dict[str, float] | None:
+    """What an earlier driver's last checkpoint was validated with: that one may have been lost before it told Tune."""
+    store = CheckpointStore(own / "checkpoints", recipe.training.keep_best)
+    last = store.last()
+    progress = read_progress(last) if last is not None else None
+    return {"step": progress.step, **progress.metrics} if progress is not None and progress.metrics else None
 
 
 def _num_parameters(recipe: Recipe, prepared: Prepared) -> int:

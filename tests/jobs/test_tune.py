@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import yaml
 from mlflow import MlflowClient
 
 from rejoinder.recipe import load_recipe
+from tuning.search import DRIVER_MEMORY_BYTES
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -71,6 +74,72 @@ def test_a_search_that_was_killed_keeps_what_had_ended_and_registers_the_best(
     assert [run.info.status for run in trials] == ["FINISHED", "FINISHED"]
     losses = [run.data.metrics["valid_loss"] for run in trials]
     assert search.data.metrics["best_valid_loss"] == pytest.approx(min(losses), abs=1e-6)
+
+
+EVERY = 10
+LONGER = ["training.num_steps=100", f"training.validate_every_steps={EVERY}", "training.log_rows=true"]
+"""A validation takes half a second, its report to Tune: there is time for a trial to be lost in its middle."""
+
+
+def test_a_lost_node_and_ctrl_c_cost_no_more_than_the_steps_since_the_last_checkpoints(
+    environment: dict[str, str], cluster: Any, tmp_path: Path
+) -> None:
+    """The trials' drivers are on the node that is lost when one of them is in its middle; another takes its place. In
+    the end the best settings are trained anew, for all steps."""
+    cluster.start_head(tmp_path, 1, f"--memory={DRIVER_MEMORY_BYTES // 2}")  # no room for any trial's driver
+    cluster.add_node(tmp_path, num_cpus=1)
+    file, output = tmp_path / "own.yaml", tmp_path / "said.txt"
+    file.write_text(yaml.safe_dump(SPACE, sort_keys=False))
+    words = [*WORDS, *LONGER, f"tuning.space={file}", f"cluster.address=127.0.0.1:{cluster.gcs_port}"]
+    command = [sys.executable, str(CHECKOUT / "jobs" / "tune.py"), *words]
+    home = Path(environment["HOME"]) / ".rejoinder"
+
+    with open(output, "w") as out:
+        first = subprocess.Popen(
+            command, env=cluster.environment, stdout=out, stderr=out, cwd=tmp_path, start_new_session=True
+        )
+    wait_for(lambda: any(has_made(home, trial, 2 * EVERY) for trial in range(2)), first, output)
+    os.killpg(cluster._nodes[1].pid, signal.SIGKILL)
+    cluster.add_node(tmp_path, num_cpus=1)
+    wait_for(lambda: any(has_made(home, trial, EVERY, since=EVERY) for trial in range(2)), first, output)
+    os.killpg(first.pid, signal.SIGINT)
+    assert first.wait(timeout=120) == 130, output.read_text()
+    *_, last = output.read_text().splitlines()
+    assert re.search(r"stopped by Ctrl-C: \d of 2 trials have ended .* the same command goes on from there", last)
+    assert "Traceback" not in output.read_text()
+    assert re.search(r"trial \d was lost \(.*\); it goes on from its last checkpoint", output.read_text())
+    ended = {event["number"] for event in events(home) if event["event"] == "end"}
+    num_events = len(events(home))
+    made = [steps_made(home, trial) for trial in range(2)]
+    assert max(map(len, made)) > 1
+    for earlier, later in (pair for starts in made for pair in pairwise(starts)):
+        assert earlier[-1] - EVERY < later[0] <= earlier[-1] + 1
+
+    done = subprocess.run(
+        [*command, "--train-best"], env=cluster.environment, cwd=tmp_path, capture_output=True, text=True, timeout=600,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ended.isdisjoint(event["number"] for event in events(home)[num_events:] if event["event"] == "begin")
+    ends = {event["number"]: event for event in events(home) if event["event"] == "end"}
+    assert [(ends[number]["state"], ends[number]["reason"]) for number in range(2)] == [("finished", "")] * 2
+    for trial in range(2):
+        points = [event["step"] for event in events(home) if event["event"] == "point" and event["number"] == trial]
+        assert points == sorted(set(points))
+        assert points[-1] == 100
+    assert "alias 'candidate'" in done.stdout
+
+
+def steps_made(home: Path, trial: int) -> list[list[int]]:
+    """Of each worker of a trial, in order, the steps that it has made."""
+    files = sorted(home.glob(f"tuning/*/trial-{trial:04d}/rows/*.jsonl"))
+    lines = [[line for line in file.read_text().splitlines(keepends=True) if line.endswith("\n")] for file in files]
+    return [[json.loads(line)["step"] for line in of] for of in lines if of]
+
+
+def has_made(home: Path, trial: int, num_steps: int, since: int = 0) -> bool:
+    """Whether a trial's worker that began after step `since` has made so many steps."""
+    return any(len(steps) >= num_steps and steps[0] > since for steps in steps_made(home, trial))
 
 
 def events(home: Path) -> list[dict[str, Any]]:

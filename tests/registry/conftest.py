@@ -17,7 +17,6 @@ import pytest
 
 from rejoinder.evaluation import Evaluation
 from rejoinder.recipe import Recipe, override, validate
-from rejoinder.registry.connection import open_client
 from rejoinder.shards import Prepared, read_manifest
 from rejoinder.storage import Folder
 from rejoinder.training import TrainedRun
@@ -27,15 +26,6 @@ from rejoinder.training import TrainedRun
 def evaluation() -> Evaluation:
     """What was measured of a run."""
     return Evaluation("test", 10, {"test_loss": 2.5, "test_perplexity": 12.18, "test_bits_per_byte": 1.5}, [])
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of a new SQLite store: making its tables takes seconds, copying them nothing."""
-    home = tmp_path_factory.mktemp("store")
-    tree = {"name": "x", "data": {"corpora": ["made_up"]}, "model": "gru_attention", "storage": {"uri": str(home)}}
-    open_client(validate(tree | {"registry": {"tracking_uri": None}}))
-    return home / "mlflow"
 
 
 @pytest.fixture

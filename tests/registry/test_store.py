@@ -16,7 +16,7 @@ from rejoinder import checkpoints
 from rejoinder.errors import CheckpointError, RegistryError
 from rejoinder.evaluation import Evaluation
 from rejoinder.recipe import Recipe
-from rejoinder.registry import Registry, tracked_run
+from rejoinder.registry import Registry, Version, tracked_run
 from rejoinder.registry.store import INPUT_EXAMPLE
 from rejoinder.shards import Prepared
 from rejoinder.training import TrainedRun
@@ -46,6 +46,17 @@ def test_a_version_holds_what_was_trained_and_measured(
     assert version.tags["metric.test_bits_per_byte"] == "1.5"
     assert version.run_id == run_id
     assert not (directory / checkpoints.OPTIMIZER).exists()
+
+
+def test_what_is_measured_later_comes_to_the_versions_run_once(recipe: Recipe, run_id: str) -> None:
+    registry, version = Registry(recipe), Version("chat", 1, run_id, {})
+    for chrf in (12.5, 12.5, 13.0):
+        registry.record(version, Evaluation("valid", 10, {"valid_chrf": chrf, "valid_loss": 2.5}, []), 7)
+    client = MlflowClient(registry.uri)
+    histories = [client.get_metric_history(run_id, name) for name in ("valid_chrf", "valid_loss")]
+    assert [[(point.value, point.step) for point in of] for of in histories] == [[(12.5, 7), (13.0, 7)], [(2.5, 7)]]
+    client.delete_run(run_id)
+    registry.record(version, Evaluation("valid", 10, {"valid_chrf": 14.0}, []), 7)  # a version outlives its run
 
 
 def test_mlflow_knows_its_signature_and_an_input_example(

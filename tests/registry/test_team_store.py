@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import os
-import pwd
 import re
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import urllib.request
@@ -30,6 +26,7 @@ from rejoinder.registry import ROLLED_BACK, Decision, Registry, tracked_run
 from rejoinder.registry.store import INPUT_EXAMPLE
 from rejoinder.shards import Prepared
 from rejoinder.training import TrainedRun
+from tests.real import free_port, postgresql
 
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
@@ -37,61 +34,12 @@ COMPOSE = Path(__file__).resolve().parents[2] / "deploy" / "compose.yaml"
 KEYS = {"POSTGRES_PASSWORD": "opensesame", "AWS_ACCESS_KEY_ID": "somebody", "AWS_SECRET_ACCESS_KEY": "secret"}
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def program(name: str) -> Path | None:
-    """A program of PostgreSQL, which Debian keeps out of the PATH."""
-    found = shutil.which(name)
-    candidates = [Path(found)] if found else sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    return candidates[-1] if candidates else None
-
-
 @pytest.fixture(scope="module")
-def database() -> Iterator[int]:
-    """The port of a PostgreSQL of our own. It refuses to run as root, so then it is somebody else's."""
+def database() -> Iterator[str]:
+    """The address of an empty database of a PostgreSQL of our own, which asks for its password."""
     pytest.importorskip("psycopg", reason="the extra [postgresql] is not installed")
-    initdb, pg_ctl = program("initdb"), program("pg_ctl")
-    if initdb is None or pg_ctl is None:
-        pytest.skip("PostgreSQL is not on this machine: initdb and pg_ctl were not found")
-    user = None
-    if os.getuid() == 0:
-        names = {entry.pw_name for entry in pwd.getpwall()}
-        user = next(name for name in ("postgres", "nobody") if name in names)
-    home, port = Path(tempfile.mkdtemp(prefix="rj-pg-", dir="/tmp")), free_port()  # sockets need short paths
-    (home / "password").write_text(KEYS["POSTGRES_PASSWORD"])
-    if user:
-        for path in (home, home / "password"):
-            shutil.chown(path, user)
-
-    def run(*words: object) -> None:
-        # Into a file: the server inherits its caller's output, and a pipe would never end.
-        with (home / "said").open("ab") as said:
-            done = subprocess.run(list(map(str, words)), user=user, cwd=home, stdout=said, stderr=said, check=False)
-        assert done.returncode == 0, (home / "said").read_text()
-
-    run(initdb, "--pgdata", home / "data", "--username=mlflow", "--auth=scram-sha-256", "--no-sync",
-        f"--pwfile={home / 'password'}")  # fmt: skip
-    options = f"-p {port} -k {home} -c listen_addresses=127.0.0.1 -c fsync=off"
-    run(pg_ctl, "--pgdata", home / "data", "--options", options, "--wait", "start")
-    try:
-        import psycopg
-
-        with psycopg.connect(f"{address(port)}/postgres", autocommit=True) as connection:
-            connection.execute("CREATE DATABASE mlflow")
-        yield port
-    finally:
-        run(pg_ctl, "--pgdata", home / "data", "--mode=immediate", "stop")
-        shutil.rmtree(home, ignore_errors=True)
-
-
-def address(port: int) -> str:
-    """Of the database server."""
-    return f"postgresql://mlflow:{KEYS['POSTGRES_PASSWORD']}@127.0.0.1:{port}"
+    with postgresql(KEYS["POSTGRES_PASSWORD"]) as server:
+        yield f"tester:{KEYS['POSTGRES_PASSWORD']}@127.0.0.1:{server.port}/test"
 
 
 def answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
@@ -108,7 +56,7 @@ def answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def team(database: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
+def team(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
     """Addresses of the server and of its S3, both started as deploy/compose.yaml says, with other ports."""
     home, s3, port = tmp_path_factory.mktemp("team"), f"http://127.0.0.1:{free_port()}", free_port()
     services = yaml.safe_load(COMPOSE.read_text())["services"]
@@ -117,7 +65,7 @@ def team(database: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
     def filled(text: str) -> str:
         """${NAME:-default} as compose fills it in."""
         text = re.sub(r"\$\{(\w+)(?::-([^}]*)|:\?[^}]*)?\}", lambda of: values.get(of[1], of[2] or ""), text)
-        return text.replace("@database:5432", f"@127.0.0.1:{database}")
+        return re.sub(r"mlflow:\w+@database:5432/mlflow", database, text)
 
     own = {name: filled(text) for name, text in services["mlflow"]["environment"].items()}
     bucket = {name: filled(text) for name, text in services["bucket"]["environment"].items()}
@@ -150,7 +98,7 @@ def team(database: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
 
 @pytest.mark.timeout(600)
 def test_register_promote_load_and_roll_back_through_server_postgresql_and_s3(
-    team: tuple[str, str], database: int, with_words: Callable[..., Recipe], prepared: Prepared,
+    team: tuple[str, str], database: str, with_words: Callable[..., Recipe], prepared: Prepared,
     make_run: Callable[[int], TrainedRun], evaluation: Evaluation,
 ) -> None:  # fmt: skip
     url, s3 = team
@@ -180,12 +128,12 @@ def test_register_promote_load_and_roll_back_through_server_postgresql_and_s3(
     ).list_objects_v2(Bucket="mlflow", Prefix="artifacts/")["Contents"]  # fmt: skip
     assert sum(entry["Key"].endswith(checkpoints.WEIGHTS) for entry in listed) == 1
 
-    straight = Registry(with_words(f"registry.tracking_uri={address(database)}/mlflow"))
+    straight = Registry(with_words(f"registry.tracking_uri=postgresql://{database}"))
     actions = [entry.decision.action for entry in straight.ledger.standing().entries]
     assert actions == ["promoted", "promoted", "rolled back"]
     assert straight.find("champion").number == 1
-    with pytest.raises(RegistryError, match=r"postgresql://mlflow:…@.*password"):
-        Registry(with_words(f"registry.tracking_uri={address(database)}/mlflow".replace("opensesame", "guess")))
+    with pytest.raises(RegistryError, match=r"postgresql://tester:…@.*password"):
+        Registry(with_words(f"registry.tracking_uri=postgresql://{database}".replace("opensesame", "guess")))
     assert MlflowClient(url).get_run(tracker.run_id).data.metrics["train_loss"] == 3.0
 
 

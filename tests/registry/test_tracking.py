@@ -87,12 +87,19 @@ def test_other_trainings_have_other_runs(recipe: Recipe, prepared: Prepared) -> 
 
 
 def test_a_trial_is_shown_under_its_search(recipe: Recipe, prepared: Prepared) -> None:
+    """Both by titles that can be read in a narrow column, and the search with its own settings."""
     with (
-        tracked_run(recipe, prepared, "search") as parent,
-        tracked_run(recipe, prepared, "trial", parent_run_id=parent.run_id) as child,
+        tracked_search(recipe, prepared, "search-123", title="tiny") as parent,
+        tracked_run(recipe, prepared, "search-123-0001", parent_run_id=parent.run_id, title="trial 1 of tiny") as child,
     ):
         pass
-    assert MlflowClient(child.uri).get_run(child.run_id).data.tags["mlflow.parentRunId"] == parent.run_id
+    search, trial = (MlflowClient(parent.uri).get_run(tracker.run_id) for tracker in (parent, child))
+    assert trial.data.tags["mlflow.parentRunId"] == parent.run_id
+    assert (search.info.run_name, trial.info.run_name) == ("tiny", "trial 1 of tiny")
+    assert search.data.params["tuning.num_trials"] == str(recipe.tuning.num_trials)
+    assert not any(name.startswith("tuning.") for name in trial.data.params)
+    with tracked_run(recipe, prepared, "search-123-0001", title="trial 1 of tiny") as again:
+        assert again.run_id == child.run_id
 
 
 def test_what_became_of_trials_is_in_their_runs(recipe: Recipe, prepared: Prepared) -> None:

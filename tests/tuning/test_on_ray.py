@@ -14,6 +14,7 @@ from ray.util import placement_group_table
 
 from rejoinder.recipe import Recipe
 from rejoinder.registry.connection import tracking_uri
+from rejoinder.registry.lineage import code_links
 from rejoinder.shards import Prepared, read_manifest
 from rejoinder.storage import Folder
 from tuning import search
@@ -93,6 +94,20 @@ def test_a_trial_is_stopped_another_finds_no_memory_and_the_others_make_a_front(
     assert "out of memory" in page
 
 
+def test_the_median_stops_what_is_worse_than_the_others(searched: Callable[..., Found]) -> None:
+    """Three at a time, so that the fourth is measured against three that were there before."""
+    rates = {"training.learning_rate": {"choice": [0.01, 0.0101, 0.0102, 1e-9]}}
+    words = (
+        "tuning.search=grid", "tuning.scheduler=median", "tuning.max_concurrent_trials=3", "tuning.grace_steps=10",
+        "training.num_steps=60", "training.validate_every_steps=10",
+    )  # fmt: skip
+    found = searched(rates, *words)
+    *good, slow = found.history.trials
+    assert [(trial.state, trial.points[-1].step) for trial in good] == [(FINISHED, 60)] * 3
+    assert (slow.state, slow.reason) == (STOPPED, f"median at step {slow.points[-1].step}")
+    assert slow.points[-1].step < 60
+
+
 def loss(trial: Trial) -> float:
     """What it came to in the end."""
     return trial.points[-1].metrics["valid_loss"]
@@ -104,6 +119,8 @@ def statuses(found: Found) -> list[str]:
     runs = client.search_runs([client.get_experiment_by_name("rejoinder").experiment_id])
     parents = [run.info.run_id for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert {run.data.tags["mlflow.parentRunId"] for run in runs if run.info.run_id not in parents} == set(parents)
+    code = {run.data.tags["rejoinder.code_sha256"] for run in runs}
+    assert code == {code_links()[0].sha256}  # the driver's; a trial's process has no checkout
     children = {run.data.tags["rejoinder.run"]: run for run in runs if run.info.run_id not in parents}
     ordered = [children[run_name_of(found.run_name, trial.number)] for trial in found.history.trials]
     for run, trial in zip(ordered, found.history.trials, strict=True):

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from rejoinder.errors import ClusterError
+from rejoinder.errors import ClusterError, TuningError
 from rejoinder.recipe import Recipe
-from tuning.adapters import Judge
+from tuning.adapters import Decisions, Judge
 from tuning.history import FAILED, FILE, FINISHED, RUNNING, STOPPED
 from tuning.search import Search, num_concurrent
+from tuning.searches import _found
+from tuning.trial import FACTS
 
 Make = Callable[..., Any]
 RATES = {"training.learning_rate": {"loguniform": [1e-4, 1]}}
@@ -98,6 +101,19 @@ def test_a_trial_that_fails_is_recorded_with_its_reason_and_the_search_goes_on(
     assert search.history.best(search.objectives).number == 2
 
 
+def test_a_search_in_which_no_trial_succeeded_says_why_and_where(
+    make_space: Make, make_search: Make, play: Make
+) -> None:
+    def fails(sample: dict[str, Any], step: int) -> float:
+        raise ValueError("out of memory: lower training.max_microbatch_tokens")
+
+    search = make_search(make_space(RATES, "tuning.num_trials=2"))
+    play(search, fails)
+    says = r"none of the 2 trials succeeded; the first one: out of memory: .*/search/trials\.jsonl; .* --fresh"
+    with pytest.raises(TuningError, match=says):
+        _found(search.recipe, search.space, search.history, search.objectives)
+
+
 def test_combinations_of_a_grid_that_are_no_recipe_fail_without_being_started(
     make_space: Make, make_search: Make, play: Make
 ) -> None:
@@ -109,14 +125,66 @@ def test_combinations_of_a_grid_that_are_no_recipe_fail_without_being_started(
     assert "num_heads = 3 must divide width = 64" in refused.reason
 
 
-def test_a_process_that_was_lost_too_often_fails_with_the_loss(make_space: Make, make_search: Make) -> None:
-    search = make_search(make_space(RATES))
+LOSS = RuntimeError("The actor died unexpectedly")
+
+
+def test_a_trial_whose_process_was_lost_begins_again_before_any_other(make_space: Make, make_search: Make) -> None:
+    """Also the last one, after which nothing else is to be begun."""
+    search = make_search(make_space(RATES, "tuning.num_trials=1", "tuning.scheduler=none"))
     search.next_config("a")
-    search.ended("a", RuntimeError("The actor died unexpectedly"))
-    assert search.history.trials[0].reason == "RuntimeError: The actor died unexpectedly"
-    search.next_config("b")
+    search.goes_on("a", {"step": 10, "valid_loss": 1.0})
+    assert search.next_config("b") is None  # not the end: the one that runs may be lost
+    search.ended("a", LOSS)
+    assert json.loads(search.next_config("b")["work"])["number"] == 0
+    (trial,) = search.history.trials
+    assert (trial.state, trial.num_losses) == (RUNNING, 1)
+    assert not search.goes_on("a", {"step": 100, "valid_loss": 1.0})  # what the lost one may still have said
+    search.goes_on("b", {"step": 100, "valid_loss": 1.0})
+    search.goes_on("b", {f"{FACTS}/recorded_s": 0.0})
     search.ended("b")
+    assert (trial.state, trial.reason, [point.step for point in trial.points]) == (FINISHED, "", [10, 100])
+    assert search.next_config("c") == "FINISHED"
+
+
+def test_a_trial_that_was_lost_too_often_fails_with_the_loss(make_space: Make, make_search: Make) -> None:
+    space = make_space(RATES, "tuning.num_trials=2", "training.max_restarts=2")
+    search = make_search(space)
+    for tune_id in ("a", "b"):
+        search.next_config(tune_id)
+        search.ended(tune_id, LOSS)
+    search = make_search(space)  # an interruption changes nothing of it
+    search.next_config("c")
+    search.ended("c", LOSS)
+    assert [(trial.state, trial.reason) for trial in search.history.trials] == [
+        (FAILED, "RuntimeError: The actor died unexpectedly")
+    ]
+    search.next_config("d")
+    search.ended("d")
     assert search.history.trials[1].reason == "its process ended without a word"
+
+
+def test_a_member_that_was_lost_when_its_generation_had_ended_does_not_begin_again(
+    make_space: Make, make_search: Make
+) -> None:
+    space = make_space(RATES, "tuning.search=pbt", "tuning.population=2", "tuning.generation_steps=20")
+    search = make_search(space)
+    search.next_config("a")
+    assert not search.goes_on("a", {"step": 20, "valid_loss": 1.0})
+    search.ended("a", LOSS)
+    assert states(search) == [FINISHED]
+
+
+def test_a_trial_that_tune_begins_again_itself_stays_one_trial(make_space: Make, make_search: Make) -> None:
+    search = make_search(make_space(RATES, "training.max_restarts=0"))
+    search.next_config("a")
+    decisions = Decisions(search)
+    tune_trial = SimpleNamespace(trial_id="a", status="ERROR", ERROR="ERROR", get_error=lambda: LOSS)
+    decisions.on_trial_error(None, tune_trial)
+    assert search.history.trials[0].num_losses == 1
+    assert search.goes_on("a", {"step": 10, "valid_loss": 1.0})
+    tune_trial.status = "RUNNING"
+    decisions.on_trial_error(None, tune_trial)
+    assert states(search) == [FAILED]
 
 
 def test_reports_of_a_restarted_trial_are_not_taken_twice(make_space: Make, make_search: Make) -> None:

@@ -16,7 +16,7 @@ from rejoinder.shards import Prepared, read_manifest
 from rejoinder.storage import Folder
 from rejoinder.training.trainer import _is_out_of_memory
 from tuning.decoding_trial import _measured
-from tuning.trial import _begin_from, _with_all_kept, folder_of, reason, recipe_of
+from tuning.trial import _begin_from, _last_measured, _with_all_kept, folder_of, reason, recipe_of
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -64,6 +64,12 @@ def test_a_trial_that_was_interrupted_goes_on_from_its_own_checkpoint(
     make_checkpoint(seed=1).rename(own.directory / "checkpoints" / "step_00000002")
     _begin_from(parent, own, recipe, 4)
     assert CheckpointStore(own / "checkpoints").path(4).exists() is False
+
+
+def test_what_was_measured_before_an_interruption_is_told_again(parent: Folder, recipe: Recipe, tmp_path: Path) -> None:
+    """The interruption may have come between the checkpoint and the word to Tune; that hears no step twice."""
+    assert _last_measured(parent, recipe) == {"step": 4, "valid_loss": 2.0}
+    assert _last_measured(folder_of(Folder(tmp_path / "search"), 9), recipe) is None
 
 
 def test_a_parent_without_a_checkpoint_is_said(recipe: Recipe, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def parallel(space: Space, trials: Sequence[Trial], objectives: Sequence[Objecti
         columns.append((objective.metric, of_objective, [(0.0, f"{low:.4g}"), (1.0, f"{high:.4g}")]))
     step = (WIDE - 120) / max(1, len(columns) - 1)
     num_letters = max(4, int((step - 10) / 6.6))  # that fit before the next column
-    drawn = []
+    drawn, labels = list[str](), list[str]()
     for place, (name, _, marks) in enumerate(columns):
         x = 60 + place * step
         drawn.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>')
@@ -123,7 +123,7 @@ def parallel(space: Space, trials: Sequence[Trial], objectives: Sequence[Objecti
         for share, label in marks:
             y = bottom - share * (bottom - top)
             short = label if len(label) <= num_letters else f"{label[: num_letters - 1]}…"
-            drawn.append(
+            labels.append(
                 f'<text x="{x + 5:.1f}" y="{y + 4:.1f}" class="value">{text(short)}<title>{text(label)}</title></text>'
             )
     for trial in sorted(shown, key=lambda one: one.number == best):
@@ -134,6 +134,7 @@ def parallel(space: Space, trials: Sequence[Trial], objectives: Sequence[Objecti
         ]
         kind = f"trial {trial.state}{' best' if trial.number == best else ''}"
         drawn.append(_line(places, kind, f"trial {trial.number}: {_sample_text(trial)}"))
+    drawn += labels  # over the lines, to be read
     return _scrolled(_svg(WIDE, 316, "Settings and outcome of each trial, a line each", drawn, "wide"))
 
 

@@ -18,6 +18,7 @@ from rejoinder.shards import Manifest
 CODE_TAG, CODE_SHA256_TAG = "rejoinder.code", "rejoinder.code_sha256"
 COMMIT_TAG = "mlflow.source.git.commit"
 """MLflow shows it as the run's source version."""
+CODE_TAGS = (CODE_TAG, CODE_SHA256_TAG, COMMIT_TAG)
 
 
 def code_tags() -> dict[str, str]:

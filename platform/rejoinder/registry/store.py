@@ -15,7 +15,13 @@ from rejoinder.errors import CheckpointError, RegistryError
 from rejoinder.evaluation import Evaluation, PerExchange
 from rejoinder.recipe import Recipe
 from rejoinder.registry import documents
-from rejoinder.registry.connection import open_client, store_errors, suppress_existing, tracking_uri
+from rejoinder.registry.connection import (
+    open_client,
+    store_errors,
+    suppress_existing,
+    suppress_missing,
+    tracking_uri,
+)
 from rejoinder.registry.ledger import Decision, Ledger, Standing
 from rejoinder.registry.lineage import Link
 from rejoinder.registry.origin import origin_of
@@ -52,13 +58,22 @@ class Registry:
     def register(self, run: TrainedRun, run_id: str, evaluation: Evaluation) -> Version:
         """A version of the run's best checkpoint, alias `candidate`; the one there is if it was registered before.
 
-        The metrics of the evaluation are logged to the run and copied into the version's tags.
+        The metrics of the evaluation are logged to the run; those that the gate looks at become tags of the version,
+        which MLflow's list of versions shows.
         """
         fingerprint = sha256_of(run.checkpoint / checkpoints.MANIFEST)
         with store_errors(self._uri):
             found = self._of_checkpoint(fingerprint) or self._add(run, run_id, evaluation, fingerprint)
             self._client.set_registered_model_alias(self._model, "candidate", str(found.number))
         return found
+
+    def record(self, of: Version, evaluation: Evaluation, step: int) -> None:
+        """Logs what was measured of a version to the run that it is from; what stands there already is not repeated."""
+        with store_errors(self._uri), suppress_missing():  # a run that somebody deleted
+            known = self._client.get_run(of.run_id).data.metrics
+            for name, value in evaluation.metrics.items():
+                if known.get(name) != value:
+                    self._client.log_metric(of.run_id, name, value, step=step)
 
     def promote(
         self, number: int | None, alias: str = "champion", reason: str = "asked for without the gate"
@@ -235,7 +250,7 @@ class Registry:
             CHECKPOINT_TAG: fingerprint,
             **hashes,
             "rejoinder.run": run.name,
-            **_metric_tags(run.metrics | evaluation.metrics),
+            **self._metric_tags(run.metrics, evaluation),
         }
         return _version(
             self._client.create_model_version(
@@ -247,6 +262,13 @@ class Registry:
                 description=card[:_MAX_DESCRIPTION_CHARACTERS],
             )
         )
+
+    def _metric_tags(self, of_training: dict[str, float], evaluation: Evaluation) -> dict[str, str]:
+        gate, split = self._recipe.registry.gate, evaluation.split
+        figures = dict.fromkeys(["bits_per_byte", "perplexity", *gate.must_be_better, *gate.tolerated])
+        measured = of_training | evaluation.metrics
+        shown = ["valid_loss", *(f"{split}_{figure}" for figure in figures)]
+        return {f"metric.{name}": f"{measured[name]:.6g}" for name in shown if name in measured}
 
     def _what_there_is(self, which: str | int) -> str:
         numbers = [version.number for version in self.versions()]
@@ -279,10 +301,6 @@ def _copy(source: Path, target: Path) -> None:
     with written_whole(target) as partial:
         for file in source.iterdir():
             shutil.copyfile(file, partial / file.name)
-
-
-def _metric_tags(metrics: dict[str, float]) -> dict[str, str]:
-    return {f"metric.{name}": f"{value:.6g}" for name, value in metrics.items()}
 
 
 def _requirements(recipe: Recipe) -> list[str]:

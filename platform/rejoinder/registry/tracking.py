@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from rejoinder.recipe import Recipe
 from rejoinder.registry.connection import open_client, store_errors, tracking_uri
 from rejoinder.registry.delivery import Delivery, Kept, hand_over, in_short, waiting_file
 from rejoinder.registry.lineage import installed
-from rejoinder.registry.origin import code_tags
+from rejoinder.registry.origin import CODE_TAGS, code_tags
 from rejoinder.registry.recorder import Recorder, last_steps
 from rejoinder.registry.system_metrics import SystemMetrics
 from rejoinder.shards import Prepared
@@ -80,20 +80,23 @@ class MlflowTracker:
 
 @contextmanager
 def tracked_run(
-    recipe: Recipe, prepared: Prepared, run_name: str, *, fresh: bool = False, parent_run_id: str | None = None
-) -> Iterator[MlflowTracker]:
+    recipe: Recipe, prepared: Prepared, run_name: str, *, fresh: bool = False, parent_run_id: str | None = None,
+    title: str | None = None, more: Collection[str] = (),
+) -> Iterator[MlflowTracker]:  # fmt: skip
     """The MLflow run of a training run: found by its name when it was begun before, else begun now.
 
-    `fresh` begins another one of the same name. Under a `parent_run_id` it is shown as that run's child. It is FINISHED
-    when the block ends well, KILLED after Ctrl-C, else FAILED; then its curves are drawn. Raises RegistryError when the
-    store cannot be reached at the beginning; one that is away later is waited for at the end, for a minute at most.
+    `fresh` begins another one of the same name. Under a `parent_run_id` it is shown as that run's child. Its page and
+    its line in MLflow's tables say `title`, where the name is too long to be read. Its parameters are the settings that
+    decide on training, and those of the `more` sections. It is FINISHED when the block ends well, KILLED after Ctrl-C,
+    else FAILED; then its curves are drawn. Raises RegistryError when the store cannot be reached at the beginning; one
+    that is away later is waited for at the end, for a minute at most.
     """
     uri, client = tracking_uri(recipe), open_client(recipe)
     with store_errors(uri):
         found = None if fresh else _find(client, recipe, run_name)
-        run_id = found or _begin(client, recipe, prepared, run_name)
+        run_id = found or _begin(client, recipe, prepared, run_name, title, more)
         if parent_run_id is not None:
-            client.set_tag(run_id, PARENT_TAG, parent_run_id)
+            _put_under(client, run_id, parent_run_id)
         client.update_run(run_id, status="RUNNING")
         begun_ms, steps_before = client.get_run(run_id).info.start_time, last_steps(client, run_id)
     tracker, status = MlflowTracker(uri, run_id, waiting_file(Storage(recipe).mlflow, run_id), begun_ms), "FAILED"
@@ -120,20 +123,34 @@ class Ended:
 
 @contextmanager
 def tracked_search(
-    recipe: Recipe, prepared: Prepared, name: str, ended: Callable[[], dict[str, Ended]] = dict
-) -> Iterator[MlflowTracker]:
+    recipe: Recipe, prepared: Prepared, name: str, ended: Callable[[], dict[str, Ended]] = dict,
+    title: str | None = None,
+) -> Iterator[MlflowTracker]:  # fmt: skip
     """The MLflow run of a search, to be the parent of its trials' runs. Trials that were stopped end with it.
 
     `ended` tells what became of each trial by its run's name, when the block is left; one that it does not know was
     stopped.
     """
-    with tracked_run(recipe, prepared, name) as tracker:
+    with tracked_run(recipe, prepared, name, title=title, more=["tuning"]) as tracker:
+        client = MlflowClient(tracking_uri=tracker.uri)
+        with store_errors(tracker.uri):
+            _tag(client, tracker.run_id, code_tags())  # of a search that goes on, the code that it goes on with
         try:
             yield tracker
         finally:
-            client = MlflowClient(tracking_uri=tracker.uri)
             with suppress(MlflowException):  # what is away is said when the search's own run is ended
                 _end_trials(client, recipe, tracker, ended())
+
+
+def _put_under(client: MlflowClient, run_id: str, parent_run_id: str) -> None:
+    """A trial's own process knows neither the checkout nor its commit: Ray has sent it the packages alone."""
+    of_parent = client.get_run(parent_run_id).data.tags
+    code = {name: of_parent[name] for name in CODE_TAGS if name in of_parent}
+    _tag(client, run_id, {PARENT_TAG: parent_run_id, **code})
+
+
+def _tag(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
 
 
 def _end_trials(client: MlflowClient, recipe: Recipe, parent: MlflowTracker, ended: dict[str, Ended]) -> None:
@@ -197,17 +214,19 @@ def _find(client: MlflowClient, recipe: Recipe, run_name: str) -> str | None:
     return found[0].info.run_id if found else None
 
 
-def _begin(client: MlflowClient, recipe: Recipe, prepared: Prepared, run_name: str) -> str:
-    run = client.create_run(_experiment_id(client, recipe), run_name=run_name, tags={RUN_TAG: run_name})
+def _begin(
+    client: MlflowClient, recipe: Recipe, prepared: Prepared, run_name: str, title: str | None, more: Collection[str]
+) -> str:
+    run = client.create_run(_experiment_id(client, recipe), run_name=title or run_name, tags={RUN_TAG: run_name})
     run_id: str = run.info.run_id
-    sections = {"data", "text", "model", "training", "scaling", "decoding"}  # with all that a search may change
+    sections = {"data", "text", "model", "training", "scaling", "decoding", *more}  # with all that a search may change
     params = as_params(flatten(recipe.model_dump(mode="json", include=sections)))
     tags = {
         "rejoinder.data": prepared.manifest.fingerprint,
         **code_tags(),
         **{f"version.{k}": v for k, v in cluster.versions().items()},
     }
-    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+    _tag(client, run_id, tags)
     for first in range(0, len(params), _MAX_PARAMS):
         client.log_batch(run_id, params=params[first : first + _MAX_PARAMS])
     client.log_text(run_id, recipe.to_yaml(), "recipe.yaml")

@@ -11,7 +11,7 @@ import pytest
 from rejoinder import checkpoints
 from rejoinder.corpora import Turn
 from rejoinder.decoding import Decoding
-from rejoinder.dialogue import Responder, reply_to_all
+from rejoinder.dialogue import Responder, replies_to_all, reply_to_all
 from rejoinder.errors import EngineError
 
 NUM_SLOTS = 3
@@ -43,6 +43,20 @@ def test_replies_come_in_the_order_of_the_requests(responder: Responder, at_once
     together = list(reply_to_all(responder, iter(asked), at_once))
     assert together == [responder.reply(*request) for request in asked]
     assert {reply.num_reply_tokens for reply in together} == set(range(1, 8))
+
+
+def test_several_replies_come_together_and_the_best_is_the_first(responder: Responder) -> None:
+    kinds = [{}, {"num_replies": 2}, {"num_candidates": 3}, {"temperature": 0.0, "num_beams": 3, "num_replies": 3}]
+    asked = [
+        (context, responder.decoding(**({"temperature": 1.0, "seed": 5, "num_logprobs": 1} | kinds[number % 4])))
+        for number, (context, _) in enumerate(requests(responder, 8))
+    ]
+    together = list(replies_to_all(responder, asked, 2 * NUM_SLOTS))
+    assert [len(replies) for replies in together] == [1, 2, 1, 3] * 2
+    assert all(reply.logprobs for replies in together for reply in replies)
+    alone = [responder.replies(*request) for request in asked]
+    assert [[one.text for one in of] for of in together] == [[one.text for one in of] for of in alone]
+    assert [one.text for one in reply_to_all(responder, asked, 2)] == [of[0].text for of in alone]
 
 
 def test_nothing_asked_is_nothing_said(responder: Responder) -> None:

@@ -145,3 +145,15 @@ def test_a_recipes_shortest_reply_gives_way_to_a_requests_longest(
 def test_a_reply_that_takes_too_long_is_an_error(responder: Responder) -> None:
     with pytest.raises(EngineError, match="the reply timed out"):
         responder.reply(context(responder), responder.decoding(**PLAIN), timeout_s=0.0)
+
+
+def test_without_a_number_of_slots_a_reply_as_the_recipe_wants_it_finds_room(
+    make_checkpoint: Callable[..., Path], make_recipe: Callable[..., Recipe]
+) -> None:
+    """As MLflow loads a version, and as versions are timed."""
+    searching = make_recipe("decoding.num_beams=3", "decoding.temperature=0", "decoding.num_replies=2")
+    responder = Responder(checkpoints.load(make_checkpoint(0, searching)))
+    responder.engine.start()
+    assert len(responder.replies(context(responder), responder.decoding())) == 2
+    assert responder.engine.statistics().num_slots == 3
+    responder.engine.stop()

@@ -10,9 +10,12 @@ import pytest
 import sacrebleu
 
 from rejoinder import checkpoints
+from rejoinder.dialogue import Responder
 from rejoinder.errors import CheckpointError, EvaluationError, RecipeError
 from rejoinder.evaluation import FIGURES, Evaluation, PerExchange, compare, evaluate, measure_loss
-from rejoinder.evaluation.answers import answers
+from rejoinder.evaluation.answers import answers, context_of
+from rejoinder.evaluation.self_chat import self_chat
+from rejoinder.evaluation.speed import measure_speed
 from rejoinder.recipe import Recipe
 from rejoinder.shards import ShardSet
 
@@ -91,6 +94,39 @@ def test_all_that_is_in_the_way_is_said_at_once(
     assert first.startswith("the test split is empty; set data.test_fraction above 0")
     assert second == "evaluation.metrics: bleu stands there twice; leave one out"
     assert "has no config.json and no model.safetensors and no tokenizer.json; give the directory" in third
+
+
+def test_a_model_that_cannot_reply_so_is_refused_before_any_task_starts(
+    make_recipe: Callable[..., Recipe], make_checkpoint: Callable[..., Path], prepared_set: Path
+) -> None:
+    """The recipe of the job is valid by itself; the model has learnt with another."""
+    blind = make_checkpoint(0, make_recipe("model={name: recurrent, width: 16, attention: none}"))
+    asked = ["decoding.temperature=0", "decoding.num_beams=2", "decoding.coverage_penalty=0.2"]
+    recipe = make_recipe(*asked, "decoding.min_reply_tokens=15")
+    with pytest.raises(RecipeError, match=r"decoding\.coverage_penalty = 0\.2 with model\.attention = none: such a "):
+        evaluate(recipe, blind, prepared_set, "test")
+    terse = make_checkpoint(0, make_recipe("text.max_reply_tokens=12"))
+    with pytest.raises(RecipeError, match=r"decoding\.min_reply_tokens = 15 must be below text\.max_reply_tokens = 12"):
+        evaluate(recipe, terse, prepared_set, "test")
+
+
+@pytest.mark.parametrize("asked", [["temperature=1"], ["temperature=0", "num_beams=3"]])
+def test_where_several_replies_are_asked_for_the_best_is_measured(
+    make_recipe: Callable[..., Recipe], checkpoint: Path, prepared_set: Path, asked: list[str]
+) -> None:
+    asked = [f"decoding.{word}" for word in [*asked, "num_replies=3", "mmi_weight=0.5", "num_logprobs=1"]]
+    recipe, shard_set = make_recipe(*asked, "evaluation.num_slots=2"), ShardSet(prepared_set, "test")
+    trained = checkpoints.load(checkpoint)
+    responder = Responder(trained, 3, fallback_reply="")
+    responder.engine.start()
+    best = [
+        responder.replies(context_of(shard_set, number), responder.decoding(recipe.decoding, seed=number))[0].text
+        for number in (0, 1)
+    ]
+    responder.engine.stop()
+    assert answers(recipe, trained, shard_set, [0, 1]) == best
+    assert set(measure_speed(recipe, trained, shard_set, [0])) >= {"tokens_per_s_alone"}
+    assert len(self_chat(recipe, trained, num_conversations=2, num_turns=1).conversations) == 2
 
 
 def test_a_misspelt_metric_and_too_few_resamples_are_refused_with_the_recipe(

@@ -13,7 +13,7 @@ from pyarrow import parquet
 from rejoinder import checkpoints
 from rejoinder.corpora import Turn
 from rejoinder.dialogue import Responder
-from rejoinder.errors import CheckpointError, CorpusError, StorageError
+from rejoinder.errors import CheckpointError, CorpusError, RecipeError, StorageError
 from rejoinder.recipe import Recipe
 from rejoinder.replies import bulk, reply_to_file
 from rejoinder.replies.plan import Piece, Plan
@@ -91,12 +91,93 @@ def test_every_row_has_its_reply_once_and_a_second_run_makes_what_is_missing(
 
 def alone(recipe: Recipe, checkpoint: Path, text: str, index: int) -> str:
     """What the model says to one text, with nobody else there."""
-    responder = Responder(checkpoints.load(checkpoint), fallback_reply=recipe.serving.fallback_reply)
+    responder = Responder(checkpoints.load(checkpoint), 5, fallback_reply=recipe.serving.fallback_reply)
     responder.engine.start()
-    decoding = responder.decoding(**recipe.decoding.model_dump(), seed=recipe.training.seed * 1_000_003 + index)
+    decoding = responder.decoding(recipe.decoding, seed=recipe.training.seed * 1_000_003 + index)
     said = responder.reply(responder.context([Turn("user", text)], "assistant"), decoding)
     responder.engine.stop()
     return said.text
+
+
+@pytest.mark.usefixtures("without_ray")
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ["decoding.temperature=1"],
+        ["decoding.temperature=1", "decoding.num_candidates=4", "decoding.mmi_weight=0.5"],
+        ["decoding.temperature=0", "decoding.num_beams=4", "decoding.mmi_weight=0.5"],
+        ["decoding.temperature=0", "decoding.num_beams=4", "decoding.num_logprobs=1"],
+    ],
+)
+def test_a_row_has_as_many_replies_as_are_asked_for_the_best_first(
+    make_recipe: Callable[..., Recipe], checkpoint: Path, chats: Path, tmp_path: Path, asked: list[str]
+) -> None:
+    recipe = make_recipe("serving.num_slots=5", "decoding.num_replies=3", *asked)
+    output = tmp_path / "out"
+    made = reply_to_file(recipe, checkpoint, str(chats), str(output), rows_per_piece=10)
+    rows = rows_of(output)
+    assert [row["row_index"] for row in rows] == list(range(NUM_ROWS))
+    assert (made.done.num_rows, made.done.num_broken) == (NUM_ROWS, 2)
+    for row in rows:
+        if row["row_index"] in (7, 11):
+            assert (row["model_reply"], row["model_replies"]) == (None, None)
+            continue
+        several = row["model_replies"]
+        assert len(several) == 3
+        assert (several[0]["text"], several[0]["finish"]) == (row["model_reply"], row["model_reply_finish"])
+        scores = [one["score"] for one in several]
+        assert scores == sorted(scores, reverse=True)
+        assert ("logprobs" in several[0]) == ("model_reply_logprobs" in row) == (recipe.decoding.num_logprobs == 1)
+    assert rows[3]["model_reply"] == alone(recipe, checkpoint, "I have 3 dogs.", 3)
+
+    (output / "part-000001.jsonl").unlink()
+    assert reply_to_file(recipe, checkpoint, str(chats), str(output), rows_per_piece=10).num_found == 2
+    assert texts_of(rows_of(output)) == texts_of(rows)  # scores depend, in their last bits, on who shared the batch
+
+
+def texts_of(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Of each row's replies."""
+    return [[one["text"] for one in row["model_replies"] or ()] for row in rows]
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_no_reply_is_longer_than_this_recipe_says(
+    make_recipe: Callable[..., Recipe], checkpoint: Path, chats: Path, tmp_path: Path
+) -> None:
+    recipe = make_recipe("serving.max_reply_tokens=3", "decoding.num_logprobs=0")
+    reply_to_file(recipe, checkpoint, str(chats), str(tmp_path / "out"))
+    numbers = [len(row["model_reply_logprobs"]) for row in rows_of(tmp_path / "out") if row["model_reply"]]
+    assert max(numbers) == 3
+
+
+@pytest.mark.usefixtures("without_ray")
+def test_a_turn_that_is_too_long_has_no_reply(
+    make_recipe: Callable[..., Recipe], checkpoint: Path, tmp_path: Path
+) -> None:
+    rows = [{"text": "a" * 10}, {"text": "a" * 11}, {"turns": ["b" * 11, "c"]}]
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    recipe = make_recipe("serving.max_turn_characters=10")
+    reply_to_file(recipe, checkpoint, str(tmp_path / "in.jsonl"), str(tmp_path / "out"))
+    first, *others = rows_of(tmp_path / "out")
+    assert first["model_reply"]
+    says = "a turn of 11 characters; the limit is serving.max_turn_characters = 10"
+    assert [row["model_reply_error"] for row in others] == [f"{tmp_path}/in.jsonl:{line}: {says}" for line in (2, 3)]
+
+
+def test_what_the_model_cannot_do_is_refused_before_anything_starts(
+    make_recipe: Callable[..., Recipe], make_checkpoint: Callable[..., Path], chats: Path, tmp_path: Path
+) -> None:
+    """The recipe of the job is valid by itself; the model has learnt with another."""
+    blind = make_checkpoint(0, make_recipe("model={name: recurrent, width: 16, attention: none}"))
+    wanted = ["decoding.temperature=0", "decoding.num_beams=2", "decoding.coverage_penalty=0.2"]
+    with pytest.raises(RecipeError) as refused:
+        reply_to_file(make_recipe(*wanted), blind, str(chats), str(tmp_path / "out"))
+    assert str(refused.value).splitlines() == [
+        f"replies of {blind}: 1 problem",
+        "  decoding.coverage_penalty = 0.2 with model.attention = none: such a model does not tell where it looks in "
+        "its context; set decoding.coverage_penalty=0, or model.attention=general",
+    ]
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.usefixtures("without_ray")

@@ -11,10 +11,18 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from rejoinder.dialogue import Reply, SpeltLogprob
+from rejoinder.engine import Finish
+from rejoinder.recipe import DecodingSection
 from rejoinder.replies.parts import Answer, join_parts, read_rows, write_part
-from rejoinder.replies.plan import make_plan
+from rejoinder.replies.plan import added_columns, make_plan
 
-ANSWERS = [Answer("Fine.", "end"), Answer(error="a.jsonl:3: nothing"), Answer("Yes", "length")]
+PROBABLE = SpeltLogprob("Yes", -0.5, (("Yes", -0.5), ("No", -1.5)))
+ANSWERS = [
+    Answer([Reply("Fine.", 3, 2, Finish.END, -0.5), Reply("Good.", 3, 2, Finish.END, -1.5)]),
+    Answer(error="a.jsonl:3: nothing"),
+    Answer([Reply("Yes", 3, 1, Finish.LENGTH, -1.0, (PROBABLE,))]),
+]
 ADDED = [
     {"row_index": 0, "model_reply": "Fine.", "model_reply_finish": "end", "model_reply_error": None},
     {"row_index": 1, "model_reply": None, "model_reply_finish": None, "model_reply_error": "a.jsonl:3: nothing"},
@@ -27,12 +35,13 @@ ROWS: list[dict[str, Any]] = [
 ]
 
 
-def written(tmp_path: Path, source: Path, format: str | None = None) -> Path:
+def written(tmp_path: Path, source: Path, format: str | None = None, **decoding: Any) -> Path:
     """The part of a file of three rows."""
-    plan = make_plan(str(source), format, None, 10, {})
+    added = added_columns(DecodingSection(**decoding))
+    plan = make_plan(str(source), format, None, 10, {}, added)
     (piece,) = plan.pieces
     part = tmp_path / f"part.{plan.format}"
-    write_part(part, plan, piece, read_rows(piece), ANSWERS)
+    write_part(part, plan, piece, read_rows(piece), ANSWERS, added)
     return part
 
 
@@ -71,6 +80,39 @@ def test_lines_become_parquet(tmp_path: Path) -> None:
     assert [row["tags"] for row in made] == ['["a", {"b": null}]', None, None]
     assert [row["n"] for row in made] == [1.0, 2.5, None]
     assert [{name: row[name] for name in ADDED[0]} for row in made] == ADDED
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_several_replies_and_log_probabilities_have_columns_where_they_are_asked_for(
+    tmp_path: Path, format: str
+) -> None:
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+
+    def rows(**decoding: Any) -> list[dict[str, Any]]:
+        part = written(tmp_path, tmp_path / "a.jsonl", format, **decoding)
+        if format == "parquet":
+            return list(parquet.read_table(part).to_pylist())
+        return [json.loads(line) for line in part.read_text().splitlines()]
+
+    several = rows(num_replies=2)
+    assert [{name: row[name] for name in ADDED[0]} for row in several] == ADDED
+    assert [row["model_replies"] for row in several] == [
+        [{"text": "Fine.", "finish": "end", "score": -0.5}, {"text": "Good.", "finish": "end", "score": -1.5}],
+        None,
+        [{"text": "Yes", "finish": "length", "score": -1.0}],
+    ]
+    told = [
+        {
+            "token": "Yes", "logprob": -0.5,
+            "most_probable": [{"token": "Yes", "logprob": -0.5}, {"token": "No", "logprob": -1.5}],
+        }
+    ]  # fmt: skip
+    assert [row["model_reply_logprobs"] for row in rows(num_logprobs=2)] == [[], None, told]
+    both = rows(num_replies=2, num_logprobs=2)
+    assert both[2]["model_replies"][0]["logprobs"] == both[2]["model_reply_logprobs"] == told
+    assert list(both[0])[-5:] == [
+        "model_reply", "model_reply_finish", "model_replies", "model_reply_logprobs", "model_reply_error",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])

@@ -12,8 +12,9 @@ import pytest
 from pyarrow import parquet
 
 from rejoinder.errors import CorpusError, StorageError
+from rejoinder.recipe import DecodingSection
 from rejoinder.replies.parts import read_rows
-from rejoinder.replies.plan import Plan, make_plan
+from rejoinder.replies.plan import Plan, added_columns, make_plan
 
 TEXTS = ["hi", "你好 🙂", "how\nare you", "x" * 5000, "bye"]
 
@@ -90,6 +91,13 @@ def test_what_cannot_be_answered_at_all_is_refused(tmp_path: Path, content: str,
     (tmp_path / "a.jsonl").write_text(content)
     with pytest.raises(CorpusError, match=says):
         plan_of(tmp_path / "a.jsonl")
+
+
+def test_only_columns_that_are_added_must_not_be_there(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(lines({"text": "hi"}, {"text": "a", "model_replies": ["b"]}))
+    plan_of(tmp_path / "a.jsonl")
+    with pytest.raises(CorpusError, match=r"a\.jsonl:3: has a column 'model_replies', which this job adds; rename"):
+        make_plan(str(tmp_path / "a.jsonl"), None, None, 2, {}, added_columns(DecodingSection(num_replies=2)))
 
 
 def test_files_must_be_of_one_format_and_parquet_of_one_schema(tmp_path: Path) -> None:

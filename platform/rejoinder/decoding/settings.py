@@ -7,10 +7,13 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
-from rejoinder.recipe import GREEDY_BELOW, DecodingSection, contradictions_of_decoding
+from rejoinder.recipe import GREEDY_BELOW, OF_DRAWS, DecodingSection, contradictions_of_decoding
 from rejoinder.text import NUM_CONTROL_IDS
 
 Ids = tuple[int, ...]
+_OF_BEAMS: dict[str, Any] = {"num_beam_groups": 1, "diversity_penalty": 0.0}
+_OF_CANDIDATES = {"mmi_weight": 0.0, "coverage_penalty": 0.0}
+"""What has a use with several of these alone, and the value of each that does nothing."""
 
 
 @dataclass(frozen=True)
@@ -54,24 +57,35 @@ class Decoding:
     @classmethod
     def of(cls, section: DecodingSection, max_reply_tokens: int, **changes: Any) -> Decoding:
         """The recipe's settings with some of them changed; a change of None is no change. What a section says as text,
-        its prefix and bad words, is left to those who have a tokenizer."""
+        its prefix and bad words, is left to those who have a tokenizer.
+
+        What the section has and the changes leave without a use is off, such as a top-p where they ask for beams; what
+        stands among the changes without a use is a contradiction."""
         wanted = {name: value for name, value in section.model_dump().items() if name in NAMES}
-        wanted |= {"max_reply_tokens": max_reply_tokens}
-        return cls(**(wanted | {name: value for name, value in changes.items() if value is not None}))
+        named = {name: value for name, value in changes.items() if value is not None}
+        beams, *others = ((wanted | named)[name] for name in ("num_beams", "num_candidates", "num_replies"))
+        off = OF_DRAWS if beams > 1 else _OF_BEAMS
+        if max(beams, *others) == 1:
+            off = off | _OF_CANDIDATES
+        return cls(**(wanted | off | {"max_reply_tokens": max_reply_tokens} | named))
 
     @cached_property
     def effective(self) -> Decoding:
         """The same choices, with what narrows a draw turned off where nothing is drawn."""
         if self.temperature >= GREEDY_BELOW:
             return self
-        return replace(
-            self, temperature=0.0, top_k=OFF.top_k, top_p=OFF.top_p, min_p=OFF.min_p, typical_p=OFF.typical_p
-        )
+        return replace(self, temperature=0.0, **OF_DRAWS)  # type: ignore[arg-type]
 
     @cached_property
     def used(self) -> frozenset[str]:
         """The rules that this request has turned on."""
         return frozenset(name for name in NAMES if getattr(self.effective, name) != getattr(OFF, name))
+
+    @property
+    def one_reply(self) -> Decoding:
+        """The same search or draws, of which only the best reply is given, and nothing besides it."""
+        drawn = max(self.num_candidates, self.num_replies) if self.num_beams == 1 else 1
+        return replace(self, num_candidates=drawn, num_replies=1, num_logprobs=None)
 
     @property
     def num_rows(self) -> int:

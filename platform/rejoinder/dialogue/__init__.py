@@ -2,6 +2,6 @@
 
 from rejoinder.dialogue.responder import Reply, ReplyPart, Responder
 from rejoinder.dialogue.spelling import SpeltLogprob
-from rejoinder.dialogue.together import reply_to_all
+from rejoinder.dialogue.together import replies_to_all, reply_to_all
 
-__all__ = ["Reply", "ReplyPart", "Responder", "SpeltLogprob", "reply_to_all"]
+__all__ = ["Reply", "ReplyPart", "Responder", "SpeltLogprob", "replies_to_all", "reply_to_all"]

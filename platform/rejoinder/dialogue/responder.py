@@ -14,6 +14,7 @@ from rejoinder.decoding import Candidate, Decoding, TokenLogprob
 from rejoinder.dialogue.spelling import Spelling, SpeltLogprob, spelt
 from rejoinder.engine import Engine, Finish
 from rejoinder.errors import EngineError
+from rejoinder.recipe import DecodingSection
 from rejoinder.text import END_ID, clean, context_ids, prefix_ids
 
 
@@ -48,26 +49,34 @@ class Reply:
 class Responder:
     """A trained model and its engine as one conversation partner."""
 
-    def __init__(self, trained: Trained, num_slots: int = 1, max_queued: int = 0, fallback_reply: str = "…") -> None:
+    def __init__(
+        self, trained: Trained, num_slots: int | None = None, max_queued: int = 0, fallback_reply: str = "…",
+        max_reply_tokens: int | None = None,
+    ) -> None:  # fmt: skip
+        """None are the slots that one reply takes, as the model's recipe wants it chosen, and that recipe's longest
+        reply."""
         self.trained = trained
-        self.engine = Engine(trained.model, num_slots, max_queued)
-        self._fallback_reply = fallback_reply
+        self.engine = Engine(trained.model, num_slots or trained.recipe.decoding.num_rows, max_queued)
+        self._fallback_reply, self._longest = fallback_reply, max_reply_tokens
         self._bad_ids = lru_cache(maxsize=64)(self._spell_bad_words)
 
     @property
     def max_reply_tokens(self) -> int:
         """The longest reply to be had."""
         recipe = self.trained.recipe
-        return recipe.serving.max_reply_tokens or recipe.text.max_reply_tokens
+        longest = self._longest or recipe.serving.max_reply_tokens or recipe.text.max_reply_tokens
+        return min(longest, recipe.text.max_reply_tokens)
 
-    def decoding(self, *, max_reply_tokens: int | None = None, **changes: Any) -> Decoding:
-        """The recipe's decoding settings with some of them changed, by the names of `DecodingSection` and `seed`; None
-        changes nothing.
+    def decoding(
+        self, section: DecodingSection | None = None, *, max_reply_tokens: int | None = None, **changes: Any
+    ) -> Decoding:  # fmt: skip
+        """The settings of a section, for None the recipe's, with some of them changed, by the names of
+        `DecodingSection` and `seed`; a change of None changes nothing.
 
         A reply longer than the model writes may be asked for: it is a limit, and one that is kept. Raises EngineError
         with all that contradicts itself.
         """
-        section = self.trained.recipe.decoding
+        section = section or self.trained.recipe.decoding
         longest = min(max_reply_tokens or self.max_reply_tokens, self.max_reply_tokens)
         named = {name: value for name, value in changes.items() if value is not None}
         prefix, bad_words = named.pop("prefix", section.prefix), named.pop("bad_words", section.bad_words)

@@ -31,7 +31,7 @@ def problems(
     ids = [*decoding.prefix_ids, *chain(*decoding.bad_ids), *chain(*decoding.stop_ids)]
     if ids and max(ids) >= model.num_ids:
         yield f"token id {max(ids)} of a prefix, bad or stop ids; this model has {model.num_ids}"
-    if decoding.coverage_penalty and type(model).looked_at is Seq2Seq.looked_at:
+    if decoding.coverage_penalty and not model.tells_where_it_looks:
         yield (
             f"coverage_penalty = {decoding.coverage_penalty:g}: this model does not tell where it looks; set it to 0"
         )

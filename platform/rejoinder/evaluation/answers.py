@@ -75,14 +75,12 @@ def context_of(shard_set: ShardSet, number: int) -> list[int]:
 
 def num_slots(recipe: Recipe) -> int:
     """The slots of an engine that can do what the recipe's `decoding` asks for."""
-    wanted = recipe.decoding
-    return max(recipe.evaluation.num_slots, wanted.num_beams, wanted.num_candidates)
+    return max(recipe.evaluation.num_slots, recipe.decoding.num_rows)
 
 
 def decoding_of(responder: Responder, recipe: Recipe, number: int) -> Decoding:
     """How the reply to this exchange is chosen: as this recipe says, whatever the checkpoint's own does."""
-    wanted = recipe.decoding.model_dump() | {"num_replies": 1, "num_logprobs": None}
-    return responder.decoding(**wanted, seed=number)
+    return responder.decoding(recipe.decoding, seed=number).one_reply
 
 
 def with_turn_breaks(context_ids: list[int], tokenizer: Tokenizer) -> str:

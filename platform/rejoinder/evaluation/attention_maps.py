@@ -112,7 +112,7 @@ def _greedy(trained: Trained, contexts: Sequence[list[int]]) -> list[str]:
     responder = Responder(trained, num_slots=len(contexts), max_queued=len(contexts), fallback_reply="")
     responder.engine.start()
     try:
-        decoding = responder.decoding(**DecodingSection(temperature=0.0).model_dump())
+        decoding = responder.decoding(DecodingSection(temperature=0.0))
         return [one.text for one in reply_to_all(responder, [(ids, decoding) for ids in contexts], len(contexts))]
     finally:
         responder.engine.stop()

@@ -75,7 +75,7 @@ def evaluate(recipe: Recipe, checkpoint: Path, shards: Path | Folder, split: str
     """The loss of the whole split, replies to `evaluation.max_replies` of it, and every figure that the recipe names.
 
     Raises EvaluationError for an empty split or a metric that cannot be computed, CheckpointError for a damaged
-    checkpoint; both before any task starts.
+    checkpoint, RecipeError for a `decoding` that is not for its model; all before any task starts.
     """
     source, shard_set = _opened(recipe, checkpoint, shards, split)
     settings = recipe.evaluation
@@ -140,6 +140,7 @@ def _opened(recipe: Recipe, checkpoint: Path, shards: Path | Folder, split: str)
     shard_set = ShardSet(fetched(prepared, [split]), split)
     require(recipe, shard_set.manifest, split)
     checkpoints.verify(checkpoint)
+    checkpoints.require_decoding(checkpoint, recipe.decoding)
     shared = Storage(recipe).holding(checkpoint)
     if not shared.has(checkpoints.MANIFEST):  # a version from the registry, which other nodes have not downloaded
         shared.publish("", last=checkpoints.MANIFEST)

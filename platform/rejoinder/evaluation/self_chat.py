@@ -130,10 +130,9 @@ def self_chat(
     ]
     said = [[opening] for opening in drawn[:num_conversations]]
     models, wanted = [first] if second is None else [first, second], recipe.decoding
-    # A reply by beams, or the best of several, takes a slot for each.
-    num_slots = max(NUM_SLOTS, wanted.num_beams, wanted.num_candidates, wanted.num_replies)
+    num_slots = max(NUM_SLOTS, wanted.num_rows)
     responders = [Responder(model, num_slots, 2 * num_slots, recipe.serving.fallback_reply) for model in models]
-    decodings = [responder.decoding(**wanted.model_dump()) for responder in responders]
+    decodings = [responder.decoding(wanted).one_reply for responder in responders]
     for responder in responders:
         responder.engine.start()
     try:

@@ -5,7 +5,7 @@ defaults < recipe YAML < `section.key=value` words < a trial's sample. `load_rec
 """
 
 from rejoinder.recipe.base import PluginSettings, Section, absolute_path, plugin_of
-from rejoinder.recipe.contradictions import GREEDY_BELOW, contradictions_of_decoding
+from rejoinder.recipe.contradictions import GREEDY_BELOW, OF_DRAWS, contradictions_of_decoding
 from rejoinder.recipe.explain import explain
 from rejoinder.recipe.loading import load_recipe, override, validate
 from rejoinder.recipe.reply_sections import DecodingSection, EvaluationSection, GateSection
@@ -26,6 +26,7 @@ from rejoinder.recipe.tuning_section import TuningSection
 
 __all__ = [
     "GREEDY_BELOW",
+    "OF_DRAWS",
     "CanarySection",
     "ClusterSection",
     "DataSection",

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 GREEDY_BELOW = 1e-5
 """Lower temperatures are 0: logits divided by them would leave the range of 32-bit numbers."""
+OF_DRAWS = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "typical_p": 1.0}
+"""What narrows a draw, and the value of each that leaves all tokens in."""
 
 
-def contradictions_of_decoding(decoding: Any, place: str = "") -> Iterator[str]:
-    """One sentence for each contradiction of a section or a request; `place` stands before the settings' names."""
+def contradictions_of_decoding(
+    decoding: Any, place: str = "", defaults: Mapping[str, Any] | None = None
+) -> Iterator[str]:
+    """One sentence for each contradiction of a section or a request; `place` stands before the settings' names.
+
+    What narrows a draw has a default that does. Where beams leave it without a use, nobody has asked for it: settings
+    at their `defaults` pass.
+    """
     beams, groups, candidates = decoding.num_beams, decoding.num_beam_groups, decoding.num_candidates
     replies, draws = decoding.num_replies, decoding.temperature >= GREEDY_BELOW
     if beams > 1 and draws:
@@ -18,6 +26,13 @@ def contradictions_of_decoding(decoding: Any, place: str = "") -> Iterator[str]:
             f"{place}num_beams = {beams} with {place}temperature = {decoding.temperature:g}: beams look for the most "
             f"probable reply, a temperature draws one; set {place}temperature=0, or {place}num_beams=1"
         )
+    for name, neutral in OF_DRAWS.items() if beams > 1 else ():
+        value = getattr(decoding, name)
+        if value not in (neutral, (defaults or {}).get(name, neutral)):
+            yield (
+                f"{place}{name} = {value} with {place}num_beams = {beams}: beams look at all tokens, {name} narrows "
+                f"what is drawn from; set {place}{name}={neutral:g}, or {place}num_beams=1 and a temperature"
+            )
     if beams > 1 and candidates > 1:
         yield (
             f"{place}num_candidates = {candidates} with {place}num_beams = {beams}: the beams are the candidates; "

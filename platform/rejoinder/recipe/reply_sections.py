@@ -54,7 +54,8 @@ class DecodingSection(Section):
     stop: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(max_length=16)] = ()
     """A reply ends before the first of these texts."""
     num_beams: Annotated[int, Field(ge=1, le=64)] = 1
-    """Beginnings of a reply that are pursued at a time (beam search); needs temperature 0. 1 is greedy."""
+    """Beginnings of a reply that are pursued at a time (beam search); needs temperature 0, and what narrows a draw
+    (top_k, top_p, min_p, typical_p) at its default or off. 1 is greedy."""
     num_beam_groups: Annotated[int, Field(ge=1, le=64)] = 1
     """Groups of beams that avoid each other's words (Vijayakumar et al. 2018); must divide num_beams."""
     diversity_penalty: Annotated[float, Field(ge=0, le=100)] = 0.0
@@ -78,6 +79,11 @@ class DecodingSection(Section):
     num_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     """Gives each token's log-probability, and those of this many most probable ones at its place; null gives none. They
     are the model's own, before any rule or temperature."""
+
+    @property
+    def num_rows(self) -> int:
+        """Replies that are in the making at a time, each in a slot of the engine, until one is chosen."""
+        return max(self.num_beams, self.num_candidates, self.num_replies)
 
 
 class EvaluationSection(Section):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import Field, PlainValidator
+from pydantic import BeforeValidator, Field
 
 from rejoinder.recipe.base import AbsolutePath, PluginSettings, Section, is_own_address, plugin_of
 from rejoinder.recipe.reply_sections import GateSection
@@ -212,7 +212,7 @@ def _workers(value: object) -> int | tuple[int, int]:
 class ScalingSection(Section):
     """What training runs on."""
 
-    num_workers: Annotated[int | tuple[int, int], PlainValidator(_workers)] = 2
+    num_workers: Annotated[int | tuple[int, int], BeforeValidator(_workers)] = 2
     """DDP workers, a process each; or the fewest and the most, `[1, 4]`: as many as the cluster has room for, fewer
     when a node is lost, more when one comes."""
     cpus_per_worker: Positive = 1

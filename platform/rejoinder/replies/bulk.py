@@ -25,11 +25,11 @@ from pydantic import TypeAdapter
 from rejoinder import catalog, checkpoints, cluster, console, errors
 from rejoinder.corpora import sources
 from rejoinder.decoding import Decoding
-from rejoinder.dialogue import Responder, reply_to_all
+from rejoinder.dialogue import Responder, replies_to_all
 from rejoinder.errors import EngineError, RejoinderError, StorageError
 from rejoinder.recipe import Recipe
 from rejoinder.replies.parts import Answer, Row, join_parts, read_rows, write_part
-from rejoinder.replies.plan import FORMATS, Piece, Plan, make_plan, stamps_of
+from rejoinder.replies.plan import FORMATS, Piece, Plan, added_columns, make_plan, stamps_of
 from rejoinder.replies.questions import question_of
 from rejoinder.storage import Folder, Storage, is_address, locked, sha256_of
 
@@ -97,10 +97,12 @@ def reply_to_file(
         raise StorageError(f"--rows-per-piece {rows_per_piece}: at least 1 is needed")
     folder = Folder(place.with_name(place.name + ".parts") if one_file else place)
     checkpoints.verify(checkpoint)
+    checkpoints.require_decoding(checkpoint, recipe.decoding)
     made_of = {
         "model": sha256_of(checkpoint / checkpoints.MANIFEST),
         "decoding": json.dumps(recipe.decoding.model_dump(), sort_keys=True),
         "serving.max_reply_tokens": str(recipe.serving.max_reply_tokens),
+        "serving.max_turn_characters": str(recipe.serving.max_turn_characters),
         "serving.fallback_reply": recipe.serving.fallback_reply,
         "training.seed": str(recipe.training.seed),
         _COLUMN: column or "",
@@ -109,7 +111,7 @@ def reply_to_file(
     }
     with locked(folder.directory, "replying"):
         _require_ours(folder, one_file, fresh)
-        plan = _plan(folder, input, suffix if one_file else format, column, rows_per_piece, made_of)
+        plan = _plan(recipe, folder, input, suffix if one_file else format, column, rows_per_piece, made_of)
         num_parts = len(plan.pieces)
         if one_file and one_file.exists() and (summary := folder.read_text(SUMMARY)):
             _forget_parts(folder, plan)
@@ -148,13 +150,14 @@ def _forget_parts(folder: Folder, plan: Plan) -> None:
 
 
 def _plan(
-    folder: Folder, input: str, format: str | None, column: str | None, rows_per_piece: int, made_of: dict[str, str]
-) -> Plan:
+    recipe: Recipe, folder: Folder, input: str, format: str | None, column: str | None, rows_per_piece: int,
+    made_of: dict[str, str],
+) -> Plan:  # fmt: skip
     """The plan that stands, if it is of the same; else a new one."""
     text = folder.read_text(PLAN)
     if text is None:
         with console.stage("Plan: the input's rows"):
-            plan = make_plan(input, format, column, rows_per_piece, made_of)
+            plan = make_plan(input, format, column, rows_per_piece, made_of, added_columns(recipe.decoding))
             files, pieces = counted(len(plan.files), "file"), counted(len(plan.pieces), "piece")
             console.say(f"   {counted(plan.num_rows, 'row')} in {files}, {pieces}")
         folder.write_text(PLAN, plan.to_json())
@@ -222,9 +225,7 @@ class _Replier:
 
     def __init__(self, recipe: Recipe, checkpoint: Folder, folder: Folder, plan: Plan) -> None:
         self._recipe, self._checkpoint, self._folder, self._plan = recipe, checkpoint, folder, plan
-        wanted = recipe.decoding
-        # A reply by beams, or the best of several, takes a slot for each.
-        self._num_slots = max(recipe.serving.num_slots, wanted.num_beams, wanted.num_candidates, wanted.num_replies)
+        self._num_slots = max(recipe.serving.num_slots, recipe.decoding.num_rows)
 
     @cached_property
     def _responder(self) -> Responder:
@@ -233,7 +234,8 @@ class _Replier:
         torch.set_num_threads(serving.cpus_per_replica)
         device = "cuda" if serving.gpus_per_replica else "cpu"
         trained = checkpoints.load(checkpoints.fetched(self._checkpoint), device)
-        responder = Responder(trained, self._num_slots, 2 * self._num_slots, serving.fallback_reply)
+        longest = serving.max_reply_tokens
+        responder = Responder(trained, self._num_slots, 2 * self._num_slots, serving.fallback_reply, longest)
         responder.engine.start()
         return responder
 
@@ -249,21 +251,21 @@ class _Replier:
     def _reply_to(self, piece: Piece) -> None:
         """A part, and then the note that says that it stands."""
         read = read_rows(piece)
-        decoding = self._responder.decoding(**self._recipe.decoding.model_dump())
+        decoding = self._responder.decoding(self._recipe.decoding)
         asked: list[tuple[list[int], Decoding] | str] = [
             self._request(piece.first_index + place, row, decoding) for place, row in enumerate(read.rows)
         ]
-        replies = reply_to_all(self._responder, (one for one in asked if not isinstance(one, str)), 2 * self._num_slots)
+        requests = (one for one in asked if not isinstance(one, str))
+        replies = replies_to_all(self._responder, requests, 2 * self._num_slots)
         answers, num_tokens = list[Answer](), 0
         for row, one in zip(read.rows, asked, strict=True):
             if isinstance(one, str):
                 answers.append(Answer(error=f"{row.place}: {one}"))
                 continue
-            reply = next(replies)
-            num_tokens += reply.num_reply_tokens
-            answers.append(Answer(reply.text, reply.finish.value))
+            answers.append(Answer(next(replies)))
+            num_tokens += sum(reply.num_reply_tokens for reply in answers[-1].replies)
         with self._folder.written(_part(self._plan, piece)) as file:
-            write_part(file, self._plan, piece, read, answers)
+            write_part(file, self._plan, piece, read, answers, added_columns(self._recipe.decoding))
         broken = [answer.error for answer in answers if answer.error is not None]
         done = Done(piece.num_rows, num_tokens, len(broken), tuple(broken[:NUM_EXAMPLES]))
         self._folder.write_text(_note(piece), json.dumps(asdict(done), ensure_ascii=False))
@@ -274,6 +276,10 @@ class _Replier:
             if row.problem is not None:
                 return row.problem
             question = question_of(row.columns, self._plan.made_of[_COLUMN] or None)
+            limit = self._recipe.serving.max_turn_characters
+            longest = max(map(len, (*question.system, *(turn.text for turn in question.turns))))
+            if longest > limit:
+                return f"a turn of {longest:,} characters; the limit is serving.max_turn_characters = {limit:,}"
             has_system = "system" in self._responder.trained.recipe.text.control_tokens
             asked = [("system", text) for text in question.system] if has_system else []
             context = self._responder.context(question.turns, question.replier, asked)

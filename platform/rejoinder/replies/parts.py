@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -13,8 +13,21 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from rejoinder.corpora import format_of, opened
+from rejoinder.dialogue import Reply, SpeltLogprob
 from rejoinder.errors import CorpusError
-from rejoinder.replies.plan import ERROR, FINISH, OURS, REPLY, ROW_INDEX, Piece, Plan, raw_lines, row_of
+from rejoinder.replies.plan import (
+    ERROR,
+    FINISH,
+    LOGPROBS,
+    OURS,
+    REPLIES,
+    REPLY,
+    ROW_INDEX,
+    Piece,
+    Plan,
+    raw_lines,
+    row_of,
+)
 from rejoinder.text.cleaning import well_formed
 
 _TYPES = {"bool": pa.bool_(), "int": pa.int64(), "float": pa.float64()}
@@ -33,11 +46,33 @@ class Row:
 
 @dataclass(frozen=True)
 class Answer:
-    """What becomes of a row: a reply, or why there is none."""
+    """What becomes of a row: replies, the best first, or why there is none."""
 
-    text: str | None = None
-    finish: str | None = None
+    replies: Sequence[Reply] = ()
     error: str | None = None
+
+    def columns(self, added: Iterable[str]) -> dict[str, Any]:
+        """What is added to the row, the index aside."""
+        wants_logprobs = LOGPROBS in added
+        of_each = [
+            {"text": reply.text, "finish": reply.finish.value, "score": reply.score}
+            | ({"logprobs": _told(reply.logprobs)} if wants_logprobs else {})
+            for reply in self.replies
+        ]
+        best = of_each[0] if of_each else {}
+        all_of_it = {
+            REPLY: best.get("text"), FINISH: best.get("finish"), REPLIES: of_each or None,
+            LOGPROBS: best.get("logprobs"), ERROR: self.error,
+        }  # fmt: skip
+        return {name: all_of_it[name] for name in added if name != ROW_INDEX}
+
+
+def _told(logprobs: Sequence[SpeltLogprob]) -> list[dict[str, Any]]:
+    return [
+        {"token": one.text, "logprob": one.logprob}
+        | {"most_probable": [{"token": text, "logprob": value} for text, value in one.most_probable]}
+        for one in logprobs
+    ]
 
 
 @dataclass(frozen=True)
@@ -96,24 +131,22 @@ def _batches(file: parquet.ParquetFile, start: int, num_rows: int) -> Iterator[p
             return
 
 
-def write_part(file: Path, plan: Plan, piece: Piece, read: Rows, answers: Sequence[Answer]) -> None:
-    """The rows with the columns of `OURS`."""
+def write_part(
+    file: Path, plan: Plan, piece: Piece, read: Rows, answers: Sequence[Answer],
+    added: Mapping[str, pa.DataType] = OURS,
+) -> None:  # fmt: skip
+    """The rows with the columns of `added_columns`."""
     indexes = range(piece.first_index, piece.first_index + piece.num_rows)
+    ours = [answer.columns(added) for answer in answers]
     if plan.format == "jsonl":
         with file.open("w", encoding="utf-8") as out:
-            for index, row, answer in zip(indexes, read.rows, answers, strict=True):
-                ours = {REPLY: answer.text, FINISH: answer.finish, ERROR: answer.error}
-                out.write(_line({ROW_INDEX: index} | row.columns | ours))
+            for index, row, columns in zip(indexes, read.rows, ours, strict=True):
+                out.write(_line({ROW_INDEX: index} | row.columns | columns))
         return
     table = read.table if read.table is not None else _table(plan.columns, read.rows)
-    values = {
-        ROW_INDEX: list(indexes),
-        REPLY: [answer.text for answer in answers],
-        FINISH: [answer.finish for answer in answers],
-        ERROR: [answer.error for answer in answers],
-    }
-    for name, type in OURS.items():
-        table = table.append_column(name, pa.array(values[name], type))
+    for name, type in added.items():
+        values = list(indexes) if name == ROW_INDEX else [columns[name] for columns in ours]
+        table = table.append_column(name, pa.array(values, type))
     parquet.write_table(table, file, compression="zstd")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,32 @@ from pydantic import TypeAdapter
 
 from rejoinder.corpora import BYTE_ORDER_MARK, MAX_LINE_BYTES, Source, format_of, opened, sources
 from rejoinder.errors import CorpusError, StorageError
+from rejoinder.recipe import DecodingSection
 from rejoinder.replies.questions import question_of
 from rejoinder.storage import filesystem_of, is_address
 
 FORMATS = ("jsonl", "parquet")
 ROW_INDEX, REPLY, FINISH, ERROR = "row_index", "model_reply", "model_reply_finish", "model_reply_error"
+REPLIES, LOGPROBS = "model_replies", "model_reply_logprobs"
 OURS = {ROW_INDEX: pa.int64(), REPLY: pa.string(), FINISH: pa.string(), ERROR: pa.string()}
 """The columns that are added. The index counts all rows of all files from 0."""
+_TOKEN = pa.struct({"token": pa.string(), "logprob": pa.float64()})
+_LOGPROBS = pa.list_(pa.struct([*_TOKEN, pa.field("most_probable", pa.list_(_TOKEN))]))
 _NUM_LOOKED_AT = 100
 """Rows of which one at least must be answerable, or the job does not start."""
+
+
+def added_columns(decoding: DecodingSection) -> dict[str, pa.DataType]:
+    """Those of `OURS`; where several replies a row or log-probabilities are asked for, one for these."""
+    asked = {}
+    if decoding.num_replies > 1:
+        of_each = {"text": pa.string(), "finish": pa.string(), "score": pa.float64()}
+        asked[REPLIES] = pa.list_(
+            pa.struct(of_each | ({"logprobs": _LOGPROBS} if decoding.num_logprobs is not None else {}))
+        )
+    if decoding.num_logprobs is not None:
+        asked[LOGPROBS] = _LOGPROBS
+    return {name: OURS[name] for name in (ROW_INDEX, REPLY, FINISH)} | asked | {ERROR: OURS[ERROR]}
 
 
 @dataclass(frozen=True)
@@ -74,7 +91,10 @@ class Plan:
 _PLAN = TypeAdapter(Plan)
 
 
-def make_plan(path: str, format: str | None, column: str | None, rows_per_piece: int, made_of: dict[str, str]) -> Plan:
+def make_plan(
+    path: str, format: str | None, column: str | None, rows_per_piece: int, made_of: dict[str, str],
+    added: Iterable[str] = OURS,
+) -> Plan:  # fmt: skip
     """Reads JSON lines once from the beginning to the end, of Parquet only the footers.
 
     Raises CorpusError for files that cannot be read, have different columns (Parquet), have columns of the names that
@@ -85,7 +105,7 @@ def make_plan(path: str, format: str | None, column: str | None, rows_per_piece:
     for source in found:
         if _format(source) != of_input:
             raise CorpusError(f"{path}: files of {of_input} and {_format(source)}; answer one format at a time")
-    cutter = _Cutter(rows_per_piece, column, wants_types=(format or of_input) == "parquet")
+    cutter = _Cutter(rows_per_piece, column, tuple(added), wants_types=(format or of_input) == "parquet")
     for source in found:
         (cutter.cut_lines if of_input == "jsonl" else cutter.cut_parquet)(source)
     if not cutter.pieces:
@@ -117,8 +137,9 @@ def _format(source: Source) -> str:
 
 
 class _Cutter:
-    def __init__(self, rows_per_piece: int, column: str | None, wants_types: bool) -> None:
+    def __init__(self, rows_per_piece: int, column: str | None, added: tuple[str, ...], wants_types: bool) -> None:
         self._rows_per_piece, self._column, self._wants_types = rows_per_piece, column, wants_types
+        self._added = added
         self.pieces: list[Piece] = []
         self.num_seen = self.num_answerable = self._num_rows = 0
         self.first_problem = ""
@@ -138,7 +159,7 @@ class _Cutter:
             if num_rows == 0:
                 start, first_line = offset, number
             num_rows += 1
-            if self.num_seen < _NUM_LOOKED_AT or self._wants_types or b'"model_reply' in content or b"row_i" in content:
+            if self.num_seen < _NUM_LOOKED_AT or self._wants_types or b'"model_repl' in content or b"row_i" in content:
                 self._look_at(f"{source}:{number}", content)
         if num_rows:
             self._add(source, num_rows, start, first_line)
@@ -147,7 +168,7 @@ class _Cutter:
         with opened(source) as stream:
             try:
                 file = parquet.ParquetFile(stream)
-                _refuse_taken(str(source), file.schema_arrow.names)
+                self._refuse_taken(str(source), file.schema_arrow.names)
                 self._require_same(source, file.schema_arrow)
                 if self.num_seen < _NUM_LOOKED_AT:
                     head = next(file.iter_batches(batch_size=_NUM_LOOKED_AT), None)
@@ -174,7 +195,7 @@ class _Cutter:
         except ValueError as error:
             self._count(f"{place}: {error}")
             return
-        _refuse_taken(place, row)
+        self._refuse_taken(place, row)
         for name, value in row.items() if self._wants_types else ():
             kind, before = _kind(value), self._kinds.get(name, "null")
             self._kinds[name] = (
@@ -182,6 +203,10 @@ class _Cutter:
             )
         if self.num_seen < _NUM_LOOKED_AT:
             self._ask(place, row)
+
+    def _refuse_taken(self, place: str, names: Any) -> None:
+        if taken := [name for name in self._added if name in names]:
+            raise CorpusError(f"{place}: has a column {taken[0]!r}, which this job adds; rename it in the input")
 
     def _ask(self, place: str, row: dict[str, Any]) -> None:
         try:
@@ -230,11 +255,6 @@ def row_of(content: bytes) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise ValueError(f"a {type(row).__name__} where an object with columns is needed")
     return row
-
-
-def _refuse_taken(place: str, names: Any) -> None:
-    if taken := [name for name in OURS if name in names]:
-        raise CorpusError(f"{place}: has a column {taken[0]!r}, which this job adds; rename it in the input")
 
 
 def _kind(value: Any) -> str:

@@ -67,7 +67,7 @@ def _context(responder: Responder, turns: Turns) -> list[int]:
 
 
 def _replies(responder: Responder, contexts: Sequence[Sequence[list[int]]]) -> list[tuple[str, ...]]:
-    greedy = responder.decoding(**DecodingSection(temperature=0.0).model_dump())
+    greedy = responder.decoding(DecodingSection(temperature=0.0))
     flat = [(context, greedy) for of_case in contexts for context in of_case]
     replies = reply_to_all(responder, flat, 2 * NUM_SLOTS)
     return [tuple(next(replies).text for _ in of_case) for of_case in contexts]

@@ -37,7 +37,7 @@ bench-training: $(VENV)/ready  ## pace, quality, starts and memory against torch
 bench-training-gpu: $(VENV)/ready  ## recipes base and large on one GPU in bf16: minutes
 	PYTHONPATH=platform:. $(BIN)/python -m bench training-gpu
 
-bench-engine: $(VENV)/ready  ## replies against CTranslate2 and generate: closed batches, arrivals by chance, GRU, contexts: long, not yet timed
+bench-engine: $(VENV)/ready  ## replies against CTranslate2 and generate: closed batches, arrivals by chance, GRU, contexts: half an hour
 	PYTHONPATH=platform:. $(BIN)/python -m bench engine
 
 bench-models: $(VENV)/ready  ## our models side by side after the same time, by the length of the context: a minute of training each

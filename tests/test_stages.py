@@ -11,6 +11,7 @@ import pytest
 from rejoinder.decoding import Decoding
 from rejoinder.dialogue import Reply, Responder
 from rejoinder.engine import Finish
+from rejoinder.errors import RecipeError
 from rejoinder.recipe import Recipe
 from rejoinder.stages import chat_in_terminal
 
@@ -36,3 +37,28 @@ def test_a_chat_is_decoded_as_the_command_line_says_not_as_the_checkpoint_does(
     assert (decoding.temperature, decoding.min_p, decoding.top_k) == (0.0, 0.2, 40)
     assert decoding.max_reply_tokens == 20
     assert "model:  Fine!" in capsys.readouterr().out
+
+
+def test_a_chat_keeps_to_the_recipes_limits(
+    make_recipe: Callable[..., Recipe],
+    make_checkpoint: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = iter(["a" * 11, "Hello!", ""])
+    monkeypatch.setattr(builtins, "input", lambda prompt: next(lines))
+    limits = ["serving.max_turn_characters=10", "serving.max_reply_tokens=3", "decoding.min_reply_tokens=3"]
+    chat_in_terminal(make_recipe(*limits, "decoding.num_logprobs=0"), str(make_checkpoint()))
+    _, too_long, reply, *tokens = capsys.readouterr().out.splitlines()
+    assert too_long == "11 characters; the limit is serving.max_turn_characters = 10"
+    assert reply.startswith("model:  ")
+    assert len(tokens) == 3
+
+
+def test_a_chat_with_a_model_that_cannot_reply_so_is_refused_in_the_recipes_words(
+    make_recipe: Callable[..., Recipe], make_checkpoint: Callable[..., Path]
+) -> None:
+    blind = make_checkpoint(0, make_recipe("model={name: recurrent, width: 16, attention: none}"))
+    wanted = make_recipe("decoding.temperature=0", "decoding.num_beams=2", "decoding.coverage_penalty=0.2")
+    with pytest.raises(RecipeError, match=r"decoding\.coverage_penalty = 0\.2 with model\.attention = none: such a "):
+        chat_in_terminal(wanted, str(blind))

@@ -38,9 +38,9 @@ from torch.optim import Optimizer
 
 from rejoinder.batches import Position
 from rejoinder.errors import CheckpointError, StorageError
-from rejoinder.models import Seq2Seq, build_model
+from rejoinder.models import Seq2Seq, build_for_use, merged
 from rejoinder.optimizers import Averaged, lent
-from rejoinder.recipe import Recipe, validate
+from rejoinder.recipe import DecodingSection, Recipe, validate
 from rejoinder.storage import Folder, sha256_of, written_whole
 from rejoinder.text import Tokenizer
 
@@ -133,29 +133,40 @@ def _write_patiently(directory: Path, contents: dict[str, bytes], retry_s: float
 
 
 def export(checkpoint: Path, target: Path) -> None:
-    """The checkpoint without what only training needs: what is registered and served."""
+    """The checkpoint without what only training needs: what is registered and served. LoRA's matrices are merged."""
     verify(checkpoint)
+    weights = _read_tensors(checkpoint / WEIGHTS)
+    for_use = merged(read_recipe(checkpoint), weights)
     with written_whole(target) as partial:
         for name in (WEIGHTS, TOKENIZER, RECIPE, PROGRESS):
-            shutil.copyfile(checkpoint / name, partial / name)
+            if name == WEIGHTS and for_use is not weights:
+                (partial / name).write_bytes(tensors_to_bytes(for_use))
+            else:
+                shutil.copyfile(checkpoint / name, partial / name)
         write_manifest(partial)
 
 
 def load(directory: Path, device: torch.device | str = "cpu") -> Trained:
-    """The model of a checkpoint, in evaluation mode. Raises CheckpointError naming what is missing or damaged."""
+    """The model of a checkpoint, in evaluation mode, to be used and not trained: LoRA's matrices are merged.
+
+    Raises CheckpointError naming what is missing or damaged.
+    """
     verify(directory)
     recipe = read_recipe(directory)
     tokenizer = Tokenizer.load(directory / TOKENIZER)
-    model = build_model(recipe, tokenizer.num_ids)
-    load_weights(directory, model)
+    model = build_for_use(recipe, tokenizer.num_ids)
+    _fill(directory, model, merged(recipe, _read_tensors(directory / WEIGHTS)))
     return Trained(
         model.to(device).eval(), tokenizer, recipe, read_progress(directory), sha256_of(directory / MANIFEST)
     )
 
 
 def load_weights(directory: Path, model: Seq2Seq, name: str = WEIGHTS) -> None:
-    """Fills a model with a checkpoint's weights. Raises CheckpointError when they are of another architecture."""
-    weights = _read_tensors(directory / name)
+    """Fills a model that is trained. Raises CheckpointError when the weights are of another architecture."""
+    _fill(directory, model, _read_tensors(directory / name))
+
+
+def _fill(directory: Path, model: Seq2Seq, weights: dict[str, Tensor]) -> None:
     for key, own in model.state_dict().items():
         if isinstance(own, DTensor) and key in weights:
             weights[key] = _share_of(weights[key], own)
@@ -187,6 +198,15 @@ def read_recipe(directory: Path) -> Recipe:
         return validate(yaml.safe_load((directory / RECIPE).read_text(encoding="utf-8")), str(directory / RECIPE))
     except OSError as error:
         raise CheckpointError(f"{directory / RECIPE}: cannot be read: {error.strerror}") from None
+
+
+def require_decoding(directory: Path, decoding: DecodingSection, name: str | None = None) -> None:
+    """Raises RecipeError, in the words of a recipe, with all that keeps this checkpoint's model from such replies.
+
+    `name` is what the checkpoint is called; it may have learnt with another recipe than the one that says how to reply.
+    """
+    trained = read_recipe(directory).model_dump(mode="json", warnings=False)  # of [1, 4] workers, a list as JSON
+    validate(trained | {"decoding": decoding.model_dump(mode="json")}, f"replies of {name or directory}")
 
 
 def read_progress(directory: Path) -> Progress:
@@ -251,7 +271,7 @@ class CheckpointStore:
 
     def last(self, up_to: int | None = None) -> Path | None:
         """The newest checkpoint that is whole, of this step at most. A damaged one is passed over, and said loudly."""
-        names = (name for name in self._names() if up_to is None or int(name.removeprefix("step_")) <= up_to)
+        names = (name for name in self._names() if up_to is None or _step_of(name) <= up_to)
         return self._first_whole(sorted(names, reverse=True))
 
     def best(self) -> Path | None:
@@ -270,10 +290,29 @@ class CheckpointStore:
         """Takes in what was saved at `path(step)`, and deletes all but the last two and the best.
 
         An upload goes on while the caller does: this waits for the one before it, and raises the StorageError of one
-        that failed. `close` waits for the last.
+        that failed. `close` waits for the last. What could not be uploaded stays here, for `deliver`.
         """
+        name = self.path(step).name
+        self.folder.owe(name)  # before an error of the one before it
         self.close()
-        self._upload = self._uploads.submit(self._keep, self.path(step).name)
+        self._upload = self._uploads.submit(self._keep, name)
+
+    def deliver(self) -> list[str]:
+        """Keeps what this machine made and could not upload, as far as nobody came further meanwhile; its names.
+
+        Raises StorageError when the address still does not answer.
+        """
+        owed = self.folder.owed()
+        newest = max(map(_step_of, self._names()), default=-1) if owed else -1
+        delivered = list[str]()
+        for name in (name for name in owed if _step_of(name) > newest):
+            try:
+                verify(self.directory / name)
+                self._keep(name)
+                delivered.append(name)
+            except CheckpointError as error:
+                log.warning("not uploaded: %s", error)
+        return delivered
 
     def close(self) -> None:
         """Waits until all that was taken in is kept. Raises StorageError when it could not be."""
@@ -316,6 +355,10 @@ class CheckpointStore:
             return None if text is None else _PROGRESS.validate_json(text).metrics.get("valid_loss")
         except ValueError:
             return None
+
+
+def _step_of(name: str) -> int:
+    return int(name.removeprefix("step_"))
 
 
 def write_manifest(directory: Path) -> None:

@@ -77,7 +77,12 @@ def connect(recipe: Recipe) -> Iterator[None]:
                 logging_level="INFO" if debug else "ERROR",
                 **options,
             )
-    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray has bare ones, such as when its own processes are too slow to come up
+        if local:
+            raise ClusterError(
+                f"cluster.address = local: Ray did not start ({' '.join(str(error).split())}); is this machine "
+                "overloaded, or its memory or disk full? Try again, or join a cluster with cluster.address"
+            ) from error
         raise ClusterError(
             f"cluster.address = {settings.address}: no Ray cluster can be joined there "
             f"({' '.join(str(error).split())}); start one with `ray start --head`, or leave cluster.address=local"
@@ -156,6 +161,25 @@ def require(recipe: Recipe, num_cpus: float, num_gpus: float, what: str) -> None
             f"{what} needs {_count(num_cpus, 'CPU')} and {_count(num_gpus, 'GPU')}, the cluster has "
             f"{_count(cpus, 'CPU')} and {_count(gpus, 'GPU')}; ask for less, add nodes, or set "
             "cluster.wait_for_nodes_s where an autoscaler brings them"
+        )
+
+
+def require_here(recipe: Recipe, num_cpus: float, num_gpus: float, what: str) -> None:
+    """`require` before a Ray of our own is started: it will have what this machine has."""
+    import ray
+    from ray._private import accelerators, utils
+
+    if recipe.cluster.address != "local" or ray.is_initialized():
+        return
+    devices = accelerators.get_accelerator_manager_for_resource("GPU")
+    gpus, visible = devices.get_current_node_num_accelerators(), devices.get_current_process_visible_accelerator_ids()
+    gpus = gpus if visible is None else min(gpus, len(visible))
+    cpus = recipe.cluster.num_cpus or utils.get_num_cpus()
+    if cpus < num_cpus or gpus < num_gpus:
+        raise ClusterError(
+            f"{what} needs {_count(num_cpus, 'CPU')} and {_count(num_gpus, 'GPU')}, this machine has "
+            f"{_count(cpus, 'CPU')} and {_count(gpus, 'GPU')}; ask for less, or join a larger cluster with "
+            "cluster.address"
         )
 
 

@@ -19,7 +19,7 @@ from rejoinder.replies import ROWS_PER_PIECE, Replies, counted, reply_to_file
 from rejoinder.shards import REPORT, Prepared, prepare
 from rejoinder.storage import Folder, Storage, write_text_whole
 from rejoinder.text import SPLITS
-from rejoinder.training import TrainedRun, run_fingerprint, train
+from rejoinder.training import TrainedRun, require_workers, run_fingerprint, train
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ def prepare_stage(recipe: Recipe, *, check_hashes: bool = False) -> Prepared:
 
 def train_stage(recipe: Recipe, *, fresh: bool = False) -> Registered:
     """Shards to a registered model version, by way of a trained and evaluated checkpoint."""
+    require_workers(recipe)
     with cluster.connect(recipe):
         prepared = prepare_stage(recipe)
         require(recipe, prepared.manifest, "test")  # not only when all is trained
@@ -108,12 +109,18 @@ def evaluate_job(recipe: Recipe, of: str, split: str, against: str | None = None
     with cluster.connect(recipe):
         prepared = prepare_stage(recipe)
         require(recipe, prepared.manifest, split)
-        chosen = list[tuple[str, Path]]()
+        chosen, versions = list[tuple[str, Path]](), list[Version | None]()
         for which in (of, against):
             if which is not None:
-                checkpoint = checkpoint_of(recipe, which)
-                chosen.append((name_of(checkpoint) if Path(which).is_dir() else which, checkpoint))
-        found = [evaluate_stage(recipe, checkpoint, prepared.folder, split, name) for name, checkpoint in chosen]
+                checkpoint, version = _find(recipe, which)
+                checkpoints.require_decoding(checkpoint, recipe.decoding, which)
+                chosen.append((name_of(checkpoint) if version is None else which, checkpoint))
+                versions.append(version)
+        found = list[Evaluation]()
+        for (name, checkpoint), version in zip(chosen, versions, strict=True):
+            found.append(evaluate_stage(recipe, checkpoint, prepared.folder, split, name))
+            if version is not None:
+                Registry(recipe).record(version, found[-1], checkpoints.read_progress(checkpoint).step)
         first, *others = chosen
         for other in others:
             compare_stage(recipe, first, other, prepared.folder, split)
@@ -135,15 +142,21 @@ def compare_stage(
 
 def chat_in_terminal(recipe: Recipe, of: str) -> None:
     """Reads a turn, writes a reply as the recipe's `decoding` says, until an empty line or the end of the input."""
-    wanted, fallback = recipe.decoding, recipe.serving.fallback_reply
-    num_slots = max(wanted.num_beams, wanted.num_candidates, wanted.num_replies)
-    responder = Responder(checkpoints.load(checkpoint_of(recipe, of)), num_slots, fallback_reply=fallback)
-    decoding = responder.decoding(**recipe.decoding.model_dump())
+    wanted, serving = recipe.decoding, recipe.serving
+    checkpoint = checkpoint_of(recipe, of)
+    checkpoints.require_decoding(checkpoint, wanted, of)
+    responder = Responder(
+        checkpoints.load(checkpoint), wanted.num_rows, 0, serving.fallback_reply, serving.max_reply_tokens
+    )
+    decoding = responder.decoding(wanted)
     responder.engine.start()
     console.say("Say something; an empty line ends the conversation.")
     turns: list[Turn] = []
     try:
         while text := input("you:    ").strip():
+            if len(text) > (limit := serving.max_turn_characters):
+                console.say(f"{len(text):,} characters; the limit is serving.max_turn_characters = {limit:,}")
+                continue
             turns.append(Turn("user", text))
             context = responder.context(turns, "assistant")
             several = decoding.num_replies > 1
@@ -188,8 +201,10 @@ def self_chat_job(
 ) -> SelfChat:
     """Two models, or one twice, talk to each other, here and now, without Ray."""
     with console.stage(f"Talk: {of} with {other or 'itself'}"):
-        first = checkpoints.load(checkpoint_of(recipe, of))
-        second = checkpoints.load(checkpoint_of(recipe, other)) if other is not None else None
+        both = [checkpoint_of(recipe, which) for which in (of, other) if which is not None]
+        for checkpoint in both:
+            checkpoints.require_decoding(checkpoint, recipe.decoding)
+        first, second = checkpoints.load(both[0]), checkpoints.load(both[1]) if other is not None else None
         names = (of, other or of)
         chat = self_chat(recipe, first, second, num_conversations=num_conversations, num_turns=num_turns, names=names)
         for talk in chat.conversations[: min(3, num_conversations)]:
@@ -217,10 +232,15 @@ def export_job(recipe: Recipe, of: str, format: str, to: str) -> None:
 
 def checkpoint_of(recipe: Recipe, of: str) -> Path:
     """The checkpoint of a directory, or of a registered version by alias or number."""
+    return _find(recipe, of)[0]
+
+
+def _find(recipe: Recipe, of: str) -> tuple[Path, Version | None]:
     if (Path(of) / checkpoints.MANIFEST).exists():
-        return Path(of).absolute()
+        return Path(of).absolute(), None
     registry = Registry(recipe)
-    return registry.download(registry.find(int(of) if of.isdigit() else of))
+    version = registry.find(int(of) if of.isdigit() else of)
+    return registry.download(version), version
 
 
 def _workers(recipe: Recipe) -> str:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import random
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -12,8 +15,10 @@ from torch import Tensor
 
 from rejoinder import catalog
 from rejoinder.batches import collate, pad
+from rejoinder.errors import RecipeError
 from rejoinder.loss import loss_sum
 from rejoinder.models import Seq2Seq, State, empty_state, prepared_for_inference, select_rows
+from rejoinder.recipe import Recipe
 from rejoinder.text import END_ID, NUM_CONTROL_IDS, PAD_ID, START_ID
 
 NUM_IDS, MAX_CONTEXT, MAX_REPLY = 40, 12, 10
@@ -40,15 +45,21 @@ Rows = list[list[int]]
 
 def build(name: str, seed: int = 0, **changes: object) -> Seq2Seq:
     """A small model in evaluation mode."""
-    name, *kind = name.split()
-    plugin = catalog.pick("rejoinder.models", name)
-    if kind:
-        config = MINIATURES[f"{name} {kind[0]}"] | {"model_type": kind[0]}
-        changes |= {"path": "/not/looked/at", "config": config, "tied_output": True, "dropout": 0.0} | changes
-    wanted = {key: value for key, value in (SMALL | changes).items() if key in plugin.Settings.model_fields}
+    wanted = settings_for(name, **changes)
+    plugin = catalog.pick("rejoinder.models", wanted["name"])
     torch.manual_seed(seed)
     model: Seq2Seq = plugin.build(plugin.Settings(**wanted), NUM_IDS, MAX_CONTEXT, MAX_REPLY)
     return model.eval()
+
+
+def settings_for(name: str, **changes: Any) -> dict[str, Any]:
+    """Those of a small model."""
+    name, *kind = name.split()
+    if kind:
+        config = MINIATURES[f"{name} {kind[0]}"] | {"model_type": kind[0]}
+        changes |= {"path": "/not/looked/at", "config": config, "tied_output": True, "dropout": 0.0} | changes
+    known = catalog.pick("rejoinder.models", name).Settings.model_fields
+    return {"name": name} | {key: value for key, value in (SMALL | changes).items() if key in known}
 
 
 def settings_of(name: str) -> set[str]:
@@ -374,3 +385,13 @@ def test_it_runs_and_learns_in_bfloat16(fresh_model: Seq2Seq) -> None:
 
 def test_its_weights_are_counted(model: Seq2Seq) -> None:
     assert model.num_parameters == sum(weight.numel() for weight in model.parameters()) > NUM_IDS * 16
+
+
+def test_a_recipe_can_ask_only_a_model_that_tells_where_it_looks_for_coverage(
+    name: str, model: Seq2Seq, make_recipe: Callable[..., Recipe]
+) -> None:
+    batch = collate([[20, 21], [22]], [[23, END_ID], [END_ID]])
+    assert model.tells_where_it_looks == (model.looked_at(batch) is not None)
+    wanted = [f"model={json.dumps(settings_for(name))}", "decoding.num_beams=2", "decoding.temperature=0"]
+    with nullcontext() if model.tells_where_it_looks else pytest.raises(RecipeError, match="does not tell where it"):
+        make_recipe(*wanted, "decoding.coverage_penalty=0.2")

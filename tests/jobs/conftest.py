@@ -7,53 +7,32 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+from tests.jobs.helpers import RunJob, environment_of, free_port, runner
+
 BIN = Path(sys.executable).parent
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """An empty home, and none of what the tests' own process has set."""
-    home = tmp_path / "home"
-    home.mkdir()
-    dropped = ("RAY_", "MLFLOW_", "REJOINDER_", "PYTHONPATH")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    return kept | {"HOME": str(home), "RAY_USAGE_STATS_ENABLED": "0"}
-
-
-RunJob = Callable[..., "subprocess.CompletedProcess[str]"]
+    return environment_of(tmp_path / "home")
 
 
 @pytest.fixture
 def run_job(environment: dict[str, str], tmp_path: Path) -> RunJob:
     """`run_job("train", "tiny", "training.num_steps=4")`, from a directory that is not the checkout."""
-
-    def run(job: str, *words: str, text_in: str = "", timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(CHECKOUT / "jobs" / f"{job}.py"), *words], cwd=tmp_path, env=environment,
-            input=text_in, capture_output=True, text=True, timeout=timeout_s, check=False,
-        )  # fmt: skip
-
-    return run
+    return runner(environment, tmp_path)
 
 
 @dataclass
@@ -72,12 +51,12 @@ class Cluster:
         """Where jobs are submitted."""
         return f"http://127.0.0.1:{self.dashboard_port}"
 
-    def start_head(self, cwd: Path, num_cpus: int) -> None:
-        """The first node. Returns when jobs can be submitted."""
+    def start_head(self, cwd: Path, num_cpus: int, *words: str) -> None:
+        """The first node, with more words for `ray start`. Returns when jobs can be submitted."""
         self._start(
             cwd, "--head", f"--port={self.gcs_port}", f"--dashboard-port={self.dashboard_port}",
             "--dashboard-host=127.0.0.1", f"--temp-dir={self.directory}", f"--ray-client-server-port={free_port()}",
-            f"--num-cpus={num_cpus}",
+            f"--num-cpus={num_cpus}", *words,
         )  # fmt: skip
         self._wait_for(f"{self.url}/api/version")
 

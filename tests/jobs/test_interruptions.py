@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(500)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # a loaded machine is no failure
 CHECKOUT = Path(__file__).resolve().parents[2]
 WORDS = [
     "tiny", "training.num_steps=100000", "training.log_rows=true", "training.checkpoint_every_steps=40",
@@ -59,7 +59,7 @@ class Training:
         (run,) = (Path(self.environment["HOME"]) / ".rejoinder" / "runs").glob("*/rows")
         return run.parent
 
-    def until(self, happened: Callable[[], Any], within_s: float = 180) -> None:
+    def until(self, happened: Callable[[], Any], within_s: float = 400) -> None:
         """Waits for something that it does; fails when it ends first."""
         deadline = time.monotonic() + within_s
         while not happened():
@@ -67,12 +67,21 @@ class Training:
             assert time.monotonic() < deadline, self.said
             time.sleep(0.05)
 
-    def has_made(self, num_steps: int, num_workers: int) -> bool:
-        """Whether so many workers together have made so many steps since they started."""
-        homes = (Path(self.environment["HOME"]) / ".rejoinder" / "runs").glob(f"*/rows/*_rank_0_of_{num_workers}.jsonl")
-        return any(len(file.read_text().splitlines()) >= num_steps for file in homes)
+    def has_made(self, num_steps: int, num_workers: int, since: int = 0) -> bool:
+        """Whether so many workers together have made so many steps since they started, after step `since`."""
+        files = [file for file in self._rows(num_workers) if file.name >= f"from_{since + 1:08d}"]
+        return any(len(file.read_text().splitlines()) >= num_steps for file in files)
 
-    def ended(self, within_s: float = 90) -> int:
+    def has_come_to(self, step: int) -> bool:
+        """Whether rank 0 has made this step."""
+        lines = [file.read_text().rpartition("\n")[0].splitlines() for file in self._rows("*")]
+        return any(made and json.loads(made[-1])["step"] >= step for made in lines)
+
+    def _rows(self, num_workers: int | str) -> Iterator[Path]:
+        runs = Path(self.environment["HOME"]) / ".rejoinder" / "runs"
+        return runs.glob(f"*/rows/*_rank_0_of_{num_workers}.jsonl")
+
+    def ended(self, within_s: float = 200) -> int:
         """Its exit status."""
         return self.process.wait(timeout=within_s)
 
@@ -127,94 +136,77 @@ def training(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[.
             os.killpg(one._process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize(
-    ("name", "to_its_group", "goes_on"), [("Ctrl-C", True, True), ("SIGTERM", True, False), ("SIGTERM", False, False)]
-)
-def test_a_stopped_training_keeps_its_last_step_and_goes_on_from_it(
-    training: Callable[..., Training], name: str, to_its_group: bool, goes_on: bool
-) -> None:
-    job = training()
-    job.start()
-    job.until(lambda: job.has_made(60, num_workers=2))
-    number = signal.SIGINT if name == "Ctrl-C" else signal.SIGTERM
+def test_a_stopped_training_keeps_its_last_step_and_goes_on_from_it(training: Callable[..., Training]) -> None:
+    job, step = training(), 0
     # Terminals and batch systems send it to all that the job runs, `ray job stop` to the driver.
-    (os.killpg if to_its_group else os.kill)(job.process.pid, number)
-    assert job.ended() == 130, job.said
-    (kept,) = re.findall(rf"stopped by {name}: step ([\d,]+) of 100,000 is kept in .*; the same command", job.said)
-    step = int(kept.replace(",", ""))
-    assert step == job.kept_steps()[-1] == max(job.rows_learnt())
-    assert "Traceback" not in job.said
-    if not goes_on:  # what is kept does not know how it was stopped: once is enough
-        return
+    for name, send in (("Ctrl-C", os.killpg), ("SIGTERM", os.killpg), ("SIGTERM", os.kill)):
+        job.start()
+        job.until(lambda: job.has_come_to(step + 60))  # noqa: B023
+        assert not step or f"going on from the checkpoint of step {step:,}" in job.said
+        send(job.process.pid, signal.SIGINT if name == "Ctrl-C" else signal.SIGTERM)
+        assert job.ended() == 130, job.said
+        (kept,) = re.findall(rf"stopped by {name}: step ([\d,]+) of 100,000 is kept in .*; the same command", job.said)
+        step = int(kept.replace(",", ""))
+        assert step == job.kept_steps()[-1] == max(job.rows_learnt())
+        assert "Traceback" not in job.said
+        job.words = ["scaling.num_workers=1"]  # two have agreed on a last step: once is enough
 
     job.start()
-    job.until(lambda: f"going on from the checkpoint of step {kept}" in job.said)
-    job.until(lambda: job.has_made(5, num_workers=2) and step + 5 in job.rows_learnt())
+    job.until(lambda: job.has_come_to(step + 5))
     os.killpg(job.process.pid, signal.SIGINT)
     time.sleep(0.3)
     os.killpg(job.process.pid, signal.SIGINT)
-    assert job.ended(within_s=20) == 130
+    assert job.ended() == 130
     assert "stopped at once by the second Ctrl-C" in job.said or "is kept in" in job.said
 
 
-def test_workers_become_fewer_when_a_node_is_lost_and_more_when_one_comes(
+def test_a_training_lives_through_a_node_that_is_announced_to_go_one_that_comes_and_one_that_is_lost(
     training: Callable[..., Training], cluster: Any, tmp_path: Path
 ) -> None:
     cluster.start_head(tmp_path, num_cpus=1)
-    cluster.add_node(tmp_path, num_cpus=2)
+    cluster.add_node(tmp_path, num_cpus=1)
     job = training(
-        "scaling.num_workers=[1,4]", f"cluster.address=127.0.0.1:{cluster.gcs_port}", environment=cluster.environment
-    )
+        "scaling.num_workers=[1,4]", "training.checkpoint_every_steps=100000", "training.validate_every_steps=100000",
+        f"cluster.address=127.0.0.1:{cluster.gcs_port}", environment=cluster.environment,
+    )  # fmt: skip
     job.start()
-    job.until(lambda: job.has_made(60, num_workers=3))
+    job.until(lambda: job.has_made(60, num_workers=2))
+    before = job.rows_learnt()
+    drain_the_other_node(cluster, deadline_s=60)
+    job.until(lambda: "a node is going away: training goes on without it" in job.said)
+    (saved,) = job.kept_steps()
+    assert saved >= max(before)  # not a step was lost
     os.killpg(cluster._nodes[1].pid, signal.SIGKILL)
+    job.until(lambda: f"going on from the checkpoint of step {saved:,}" in job.said)
     job.until(lambda: job.has_made(60, num_workers=1))
-    assert "restart 1 of 3" in job.said
-    cluster.add_node(tmp_path, num_cpus=3)
-    job.until(lambda: job.has_made(60, num_workers=4))
+
+    cluster.add_node(tmp_path, num_cpus=1)
+    job.until(lambda: "with 2 workers" in job.said)
     assert "there is room for more workers" in job.said
+    assert "restart" not in job.said  # neither was a failure
+    grown = job.kept_steps()[-1]
+    assert grown > saved
+    job.until(lambda: job.has_come_to(grown + 60))
+
+    os.killpg(cluster._nodes[2].pid, signal.SIGKILL)
+    job.until(lambda: "restart 1 of 3" in job.said)
+    job.until(lambda: job.said.count("with 1 worker\n") == 2)
+    job.until(lambda: job.has_made(60, num_workers=1, since=grown))
     assert "restart 2" not in job.said
     os.killpg(job.process.pid, signal.SIGINT)
     assert job.ended() == 130
     job.require_each_exchange_once_an_epoch()
 
 
-def test_a_node_that_is_announced_to_go_costs_no_step_and_counts_as_no_failure(
-    training: Callable[..., Training], cluster: Any, tmp_path: Path
-) -> None:
-    cluster.start_head(tmp_path, num_cpus=0)
-    cluster.add_node(tmp_path, num_cpus=2)
-    job = training(
-        "training.max_restarts=0", "training.checkpoint_every_steps=100000", "cluster.wait_for_nodes_s=60",
-        f"cluster.address=127.0.0.1:{cluster.gcs_port}", environment=cluster.environment,
-    )  # fmt: skip
-    job.start()
-    job.until(lambda: job.has_made(60, num_workers=2))
-    before = job.rows_learnt()
-    cluster.add_node(tmp_path, num_cpus=2)
-    drain_the_node_of_the_workers(cluster, deadline_s=60)
-    job.until(lambda: "a node is going away: training goes on without it" in job.said)
-    (saved,) = job.kept_steps()
-    assert saved >= max(before)
-    os.killpg(cluster._nodes[1].pid, signal.SIGKILL)
-    job.until(lambda: f"going on from the checkpoint of step {saved:,}" in job.said)
-    job.until(lambda: saved + 20 in job.rows_learnt())
-    assert "restart" not in job.said
-    os.killpg(job.process.pid, signal.SIGINT)
-    assert job.ended() == 130
-    job.require_each_exchange_once_an_epoch()
-
-
-def drain_the_node_of_the_workers(cluster: Any, deadline_s: int) -> None:
-    """Announces, as a cloud does some time before, that the node which all workers run on is taken away."""
+def drain_the_other_node(cluster: Any, deadline_s: int) -> None:
+    """Announces, as a cloud does some time before, that the node which is not the head is taken away."""
     code = """
 import sys, ray, time
 from ray._raylet import GcsClient
 from ray.core.generated import autoscaler_pb2
 ray.init(address=sys.argv[1], log_to_driver=False)
-free = ray._private.state.available_resources_per_node()
-nodes = [node["NodeID"] for node in ray.nodes() if node["Resources"].get("CPU")]
-(node,) = [node for node in nodes if not free[node].get("CPU")]
+nodes = [node for node in ray.nodes() if node["Alive"]]
+(node,) = [node["NodeID"] for node in nodes if "node:__internal_head__" not in node["Resources"]]
 accepted = GcsClient(address=sys.argv[1]).drain_node(
     node, autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"), "spot",
     int((time.time() + float(sys.argv[2])) * 1000),

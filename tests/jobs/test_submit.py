@@ -11,7 +11,10 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 CHECKOUT = Path(__file__).resolve().parents[2]
-QUICK = ["tiny", "training.num_steps=20", "data.corpora.0.num_conversations=100"]
+QUICK = [
+    "tiny", "training.num_steps=20", "data.corpora.0.num_conversations=100", "scaling.num_workers=1",
+    "evaluation.behaviour=[]", "evaluation.num_self_chats=0", "evaluation.num_attention_maps=0",
+]  # fmt: skip
 
 
 def test_on_a_head_that_was_started_in_the_checkout(cluster: Any) -> None:

@@ -67,4 +67,6 @@ def test_listening_ends_with_the_look(build_small: BuildSmall) -> None:
 
 @pytest.mark.parametrize(("name", "settings"), [("hierarchical", {}), ("recurrent", {"attention": "none"})])
 def test_who_does_not_look_back_says_so(name: str, settings: dict[str, Any], build_small: BuildSmall) -> None:
-    assert build_small(name, **settings).looked_at(collate(CONTEXTS, REPLIES)) is None
+    model = build_small(name, **settings)
+    assert model.looked_at(collate(CONTEXTS, REPLIES)) is None
+    assert not model.tells_where_it_looks

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from torch import Tensor
 from rejoinder.batches import collate, pad
 from rejoinder.errors import ModelError, RecipeError
 from rejoinder.loss import loss_sum
-from rejoinder.models.pretrained import Pretrained, Settings, build
+from rejoinder.models.pretrained import Pretrained, Settings, build, build_for_use, merged
 from rejoinder.models.pretrained_files import start_and_end
 from rejoinder.models.pretrained_parts import NEVER_SAID
 from rejoinder.recipe import Recipe
@@ -86,6 +87,14 @@ def read(place: Path, **settings: Any) -> Pretrained:
     return model.eval()
 
 
+def after_training(model: Pretrained) -> None:
+    """LoRA begins with nothing: as if it had learnt something."""
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_" in name or name == "control_rows_CD":
+                weight += 0.3 * torch.randn_like(weight)
+
+
 def theirs(place: Path) -> Any:
     return transformers.AutoModelForSeq2SeqLM.from_pretrained(place, local_files_only=True).eval()
 
@@ -118,10 +127,7 @@ def test_logits_are_those_of_transformers(kind: str, directory: MakeDirectory) -
 @pytest.mark.parametrize(("kind", "rank"), [*((kind, 0) for kind in (*SEQ2SEQ, *ENCODERS)), ("t5", 2), ("bart", 2)])
 def test_step_by_step_is_the_same_as_all_at_once(kind: str, rank: int, directory: MakeDirectory) -> None:
     model = read(directory(kind), lora_rank=rank)
-    with torch.no_grad():  # LoRA begins with nothing
-        for name, weight in model.named_parameters():
-            if "lora_" in name or name == "control_rows_CD":
-                weight += 0.3 * torch.randn_like(weight)
+    after_training(model)
     expected = model(collate(CONTEXTS, REPLIES)).detach().split([len(reply) for reply in REPLIES])
     context_ids_BS = pad(CONTEXTS)
     first = model.start(context_ids_BS[:1], context_ids_BS[:1] == PAD_ID)
@@ -246,6 +252,30 @@ def test_lora_begins_as_the_model_and_changes_what_it_adds_only(kind: str, direc
         optimizer.step()
     changed = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert changed == trained
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets"), [("t5", ()), ("mbart", ()), ("bart", ("k_proj", "fc1", "out_proj")), ("pegasus", ())]
+)
+def test_merged_it_is_a_plain_model_that_says_the_same_and_needs_no_peft(
+    kind: str, targets: tuple[str, ...], directory: MakeDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = directory(kind)
+    model = read(place, lora_rank=3, lora_targets=targets)
+    after_training(model)
+    monkeypatch.setitem(sys.modules, "peft", None)  # whoever imports it fails
+    again = Settings(**model._settings.model_dump(mode="json"))
+    plain = build_for_use(again, NUM_IDS, MAX_CONTEXT, MAX_REPLY).eval()
+    plain.load_state_dict(merged(again, model.state_dict()))
+
+    batch = collate(CONTEXTS, REPLIES)
+    assert not torch.allclose(model(batch), read(place)(batch), atol=0.1)  # it has learnt something
+    torch.testing.assert_close(plain(batch), model(batch), atol=2e-5, rtol=1e-5)
+    kinds = {type(module) for module in plain.modules()}
+    assert kinds == {type(module) for module in read(place).modules()}
+    assert plain.num_parameters == read(place).num_parameters + NUM_CONTROL_IDS * 16
+    weights = merged(again, model.state_dict())
+    assert merged(again, weights).keys() == weights.keys()  # once is enough
 
 
 @pytest.mark.parametrize("kind", ENCODERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,14 @@ def test_what_is_written_back_is_the_same_recipe(file: Path, tmp_path: Path) -> 
     again = load_recipe(tmp_path / "written.yaml")
     assert again == recipe
     assert again.to_yaml() == recipe.to_yaml()
+
+
+def test_fewest_and_most_workers_are_written_back_without_a_word(make_recipe: MakeRecipe) -> None:
+    recipe = make_recipe("scaling.num_workers=[1,4]")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "num_workers:\n  - 1\n  - 4" in recipe.to_yaml()
+    assert (recipe.scaling.min_workers, recipe.scaling.max_workers) == (1, 4)
 
 
 def test_what_is_written_back_holds_every_default(make_recipe: MakeRecipe) -> None:

@@ -55,7 +55,7 @@ class Machine:
 @pytest.fixture
 def machine(s3: Any, make_recipe: MakeRecipe, tmp_path: Path) -> Callable[..., Machine]:
     """`machine("one", "model.width=8", ...)`: a new one."""
-    common = [f"storage.uri={s3.uri}", f"registry.tracking_uri=sqlite:///{tmp_path}/mlflow.db"]
+    common = ["cluster.num_cpus=2", f"storage.uri={s3.uri}", f"registry.tracking_uri=sqlite:///{tmp_path}/mlflow.db"]
     return lambda name, *words: Machine(tmp_path / name, make_recipe(*common, *words))
 
 
@@ -106,7 +106,7 @@ def test_a_set_in_a_bucket_is_found_by_a_machine_that_has_nothing(
 def test_killed_while_building_another_machine_redoes_only_what_is_missing(
     s3: Any, machine: Callable[..., Machine], make_recipe: MakeRecipe, ray_cluster: None, tmp_path: Path
 ) -> None:
-    words = ["data.corpora.0.num_conversations=60000", "data.exchanges_per_shard=5000"]
+    words = ["data.corpora.0.num_conversations=20000", "data.exchanges_per_shard=1000"]
     process = machine("one", *words).start("prepare")
     until(lambda: len(written(s3, r"/records/train")) >= 3, process)
     os.killpg(process.pid, signal.SIGKILL)
@@ -126,7 +126,7 @@ def test_killed_while_building_another_machine_redoes_only_what_is_missing(
 
 
 def test_a_run_in_a_bucket_goes_on_on_a_machine_that_has_nothing(s3: Any, machine: Callable[..., Machine]) -> None:
-    words = ["training.checkpoint_every_steps=2", "training.validate_every_steps=2", "scaling.num_workers=2"]
+    words = ["training.checkpoint_every_steps=2", "training.validate_every_steps=2", "scaling.num_workers=1"]
     status, output = machine("one", *words).run("train")
     assert status == 0, output
     checkpoints = f"{next(name.split('/checkpoints/')[0] for name in s3.files() if 'step_' in name)}/checkpoints"

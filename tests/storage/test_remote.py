@@ -255,6 +255,46 @@ def test_a_checkpoint_damaged_in_the_cache_is_fetched_again_and_one_damaged_ther
     assert store.last() == store.path(1)
 
 
+@pytest.mark.slow
+def test_checkpoints_that_could_not_be_uploaded_are_by_the_next_command_of_the_same_machine(
+    s3: Any, make_checkpoint: Callable[..., Path]
+) -> None:
+    folder, made = RemoteFolder(Remote(s3.uri, retry_s=0.2), "things"), make_checkpoint()
+    store = CheckpointStore(folder)
+    for step in (1, 2, 3):
+        shutil.copytree(made, store.path(step))
+    store.keep(1)
+    store.close()
+    s3.go()
+    try:
+        store.keep(2)
+        with pytest.raises(StorageError, match=r"step_00000002/manifest\.json: cannot be reached"):
+            store.keep(3)
+    finally:
+        s3.come_back()
+    again = CheckpointStore(folder)
+    assert again.last() == again.path(1)  # what stands there counts
+    flip_a_bit(again.path(2) / "weights.safetensors")
+    assert again.deliver() == ["step_00000003"]  # nobody else is given what is damaged
+    assert again.last() == again.path(3)
+    assert CheckpointStore(folder).deliver() == []
+
+
+def test_what_another_machine_has_overtaken_is_not_uploaded_any_more(
+    folder: RemoteFolder, make_checkpoint: Callable[..., Path]
+) -> None:
+    store, made = CheckpointStore(folder), make_checkpoint()
+    for step in (2, 5):
+        shutil.copytree(made, store.path(step))
+    folder.owe("step_00000002")
+    store.keep(5)
+    store.close()
+    assert store.deliver() == []
+    assert {name.split("/")[0] for name in folder.sizes()} == {"step_00000005"}
+    folder.remove()
+    assert folder.owed() == []
+
+
 def test_an_upload_that_fails_is_said_by_the_next_one(
     s3: Any, folder: RemoteFolder, make_checkpoint: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

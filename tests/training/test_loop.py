@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from rejoinder.errors import CheckpointError, TrainingError
 from rejoinder.recipe import Recipe
 from rejoinder.training import NoTracker
 from rejoinder.training.update import Updater
+from tests.training.several import torchrun
 
 MakeRecipe = Callable[..., Recipe]
 EVERY_STEP = ("training.log_every_steps=1", "training.num_steps=10", "training.learning_rate=0.01")
@@ -43,25 +41,23 @@ def test_the_loss_goes_down(make_recipe: MakeRecipe, run_here: Callable[..., Any
     assert ran.metrics["valid_loss"] < ran.steps[0].loss - 1
 
 
-@pytest.mark.parametrize("model", [name for name in catalog.names("rejoinder.models") if name != "pretrained"])
 def test_two_workers_make_the_same_updates_as_one(
-    make_recipe: MakeRecipe, run_here: Callable[..., Any], prepared_set: Path, tmp_path: Path, model: str
+    make_recipe: MakeRecipe, run_here: Callable[..., Any], prepared_set: Path, tmp_path: Path
 ) -> None:
-    words = [*EVERY_STEP, f"model={{name: {model}, width: 16}}"]
-    alone = run_here(make_recipe(*words))
-    recipe_file, out = tmp_path / "recipe.yaml", tmp_path / "losses.json"
-    recipe_file.write_text(make_recipe(*words).to_yaml())
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    subprocess.run(
-        [*command, "rejoinder.training", str(recipe_file), str(prepared_set), str(tmp_path / "two"), str(out)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"},
-        check=True,
-        timeout=120,
-        capture_output=True,
-    )
-    losses = json.loads(out.read_text())
-    assert len(losses) == 10
-    assert losses == pytest.approx([step.loss for step in alone.steps], abs=1e-5)
+    models = [name for name in catalog.names("rejoinder.models") if name != "pretrained"]
+    recipes = {name: make_recipe(*EVERY_STEP, f"model={{name: {name}, width: 16}}") for name in models}
+    for name, recipe in recipes.items():
+        (tmp_path / f"{name}.yaml").write_text(recipe.to_yaml())
+    runs = [
+        {"recipe": f"{tmp_path}/{name}.yaml", "checkpoints": f"{tmp_path}/two_{name}", "losses": f"{tmp_path}/{name}"}
+        for name in models
+    ]
+    (tmp_path / "runs.json").write_text(json.dumps(runs))
+    torchrun(prepared_set, tmp_path / "runs.json")
+    for name, recipe in recipes.items():
+        losses = json.loads((tmp_path / name).read_text())
+        assert len(losses) == 10
+        assert losses == pytest.approx([step.loss for step in run_here(recipe, name=f"one_{name}").steps], abs=1e-5)
 
 
 def test_microbatches_make_the_same_updates_as_one_piece(make_recipe: MakeRecipe, run_here: Callable[..., Any]) -> None:

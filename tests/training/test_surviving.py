@@ -14,14 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import ray
 
-from rejoinder import checkpoints
+from rejoinder import checkpoints, cluster
 from rejoinder.batches import Position, plan_epoch
-from rejoinder.errors import RecipeError, TrainingError
+from rejoinder.errors import ClusterError, RecipeError, TrainingError
 from rejoinder.recipe import Recipe
 from rejoinder.shards import Prepared, ShardSet, read_manifest
 from rejoinder.storage import Folder, Storage
-from rejoinder.training import NoTracker, run_fingerprint, train
+from rejoinder.training import NoTracker, require_workers, run_fingerprint, train
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -56,10 +57,10 @@ def test_no_exchange_is_lost_or_repeated_when_the_number_of_workers_changes(
     for num_workers, killed_at in ((2, 5), (1, 10)):
         with pytest.raises(TrainingError, match="failed 1 times"):
             train(make_recipe(*words, f"scaling.num_workers={num_workers}"), prepared, KillsItsWorker(killed_at))
-    run = train(make_recipe(*words, "scaling.num_workers=4"), prepared)
+    run = train(make_recipe(*words, "scaling.num_workers=2"), prepared)
 
     learnt: Counter[int] = Counter()
-    for first, end, num_workers in ((1, 4, 2), (4, 10, 1), (10, num_steps + 1, 4)):
+    for first, end, num_workers in ((1, 4, 2), (4, 10, 1), (10, num_steps + 1, 2)):
         files = list(run.directory.glob(f"rows/from_{first:08d}_rank_*_of_{num_workers}.jsonl"))
         assert len(files) == num_workers
         steps = [json.loads(line) for file in files for line in file.read_text().splitlines()]
@@ -125,10 +126,43 @@ def test_a_disk_that_was_full_for_a_while_costs_only_time(
     assert checkpoints.read_progress(run.checkpoint).step == 4
 
 
+def test_a_ray_that_does_not_come_up_is_said_in_a_sentence(
+    make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_slow(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")  # a bare one, as Ray's own
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", too_slow)
+    sentence = r"Ray did not start \(The current node .*is this machine overloaded"
+    with pytest.raises(ClusterError, match=sentence), cluster.connect(make_recipe()):
+        pass
+
+
+def test_more_workers_than_this_machine_has_are_refused_before_ray_starts(
+    make_recipe: MakeRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    require_workers(make_recipe("scaling.num_workers=4"))
+    require_workers(make_recipe("scaling.num_workers=[4,99]"))
+    require_workers(make_recipe("scaling.num_workers=99", "cluster.address=10.0.0.1:6379"))  # it is asked when joined
+    for word, says in (
+        ("scaling.num_workers=9", r"scaling.num_workers = 9 .* needs 9 CPUs and 0 GPUs, this machine has 4 CPUs and"),
+        ("scaling.gpus_per_worker=1", r"needs 2 CPUs and 2 GPUs, this machine has 4 CPUs and \d GPUs?; ask for less"),
+    ):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+        with pytest.raises(ClusterError, match=says):
+            require_workers(make_recipe(word))
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["training.precision=fp16"], "training.precision = fp16 is for GPUs, scaling.gpus_per_worker = 0"),
+        (
+            ["training.precision=fp16", "scaling.gpus_per_worker=1", "training.optimizer=lbfgs"],
+            "training.precision = fp16 scales the loss, and training.optimizer = lbfgs searches along it as it is",
+        ),
         (["training.compile=true", "training.parallel=fsdp"], "training.compile = true does not go with"),
         (["scaling.num_workers=[4,1]"], "scaling.num_workers = [4, 1]: the fewest stand first; give [1, 4]"),
         (["scaling.num_workers=0"], "scaling.num_workers: 0 must be a number of workers, or the fewest and the most"),

@@ -12,6 +12,7 @@ these is a turn too.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -24,7 +25,8 @@ from rejoinder.models.cells import initialise_recurrent, make_cell, read_packed
 from rejoinder.models.dropout import WordDropout, token_dropout
 from rejoinder.models.initialisation import initialise
 from rejoinder.models.layers import output_layer
-from rejoinder.models.settings import Positive, RecurrentSettings, Share, even_width
+from rejoinder.models.settings import Positive, RecurrentSettings, Share, even_width, without_a_look
+from rejoinder.recipe import Recipe
 from rejoinder.text import OTHER_ID, PAD_ID, SELF_ID
 
 
@@ -47,6 +49,9 @@ class Settings(RecurrentSettings):
     def _even_width(self) -> Settings:
         even_width(self.width)
         return self
+
+    def contradictions(self, recipe: Recipe) -> Iterator[str]:
+        yield from without_a_look(recipe, "model.name = hierarchical")
 
 
 def build(settings: Settings, num_ids: int, max_context_tokens: int, max_reply_tokens: int) -> Hierarchical:

@@ -26,6 +26,7 @@ from rejoinder.models import pretrained_files as files
 from rejoinder.models import pretrained_parts as library
 from rejoinder.models.base import Seq2Seq, State, reply_tokens
 from rejoinder.models.layers import fill_up, output_layer
+from rejoinder.models.settings import without_a_look
 from rejoinder.recipe import PluginSettings
 from rejoinder.recipe.base import AbsolutePath, absolute_path
 from rejoinder.text import NUM_CONTROL_IDS, START_ID
@@ -66,8 +67,9 @@ class Settings(PluginSettings):
     def _read_directory(cls, tree: Any) -> Any:
         if not isinstance(tree, dict) or not isinstance(tree.get("path"), str):
             return tree
-        files.require_packages("transformers", *(["peft"] if tree.get("lora_rank") else []))
+        files.require_packages("transformers")
         if tree.get("config") is None:
+            files.require_packages(*(["peft"] if tree.get("lora_rank") else []))  # what is trained does not need it
             config, is_tied = files.read_architecture(absolute_path(tree["path"]))
             weights = files.weights_fingerprint(absolute_path(tree["path"]))
             tree = tree | {"config": config, "tied_output": is_tied, "weights": weights}
@@ -100,6 +102,7 @@ class Settings(PluginSettings):
         ):
             if longest is not None and tokens > longest:
                 yield f"text.{where} = {tokens}: model.path = {self.path} knows {longest} positions; ask for no more"
+        yield from without_a_look(recipe, "model.name = pretrained")
 
 
 def build(settings: Settings, num_ids: int, max_context_tokens: int, max_reply_tokens: int) -> Pretrained:
@@ -112,6 +115,19 @@ def build(settings: Settings, num_ids: int, max_context_tokens: int, max_reply_t
             f"{num_ids - NUM_CONTROL_IDS:,}; set text.tokenizer={{name: hugging_face, path: {settings.path}}}"
         )
     return Pretrained(settings, num_ids, max_context_tokens, max_reply_tokens)
+
+
+def build_for_use(settings: Settings, num_ids: int, max_context_tokens: int, max_reply_tokens: int) -> Pretrained:
+    """The architecture without LoRA's matrices, for `merged` weights. Needs no peft."""
+    model = build(settings.model_copy(update={"lora_rank": 0}), num_ids, max_context_tokens, max_reply_tokens)
+    if settings.lora_rank:
+        model.add_control_rows()
+    return model
+
+
+def merged(settings: Settings, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A trained model's weights with what LoRA has learnt added to the matrices that it adapted."""
+    return library.merge_lora(weights, settings.lora_alpha / settings.lora_rank) if settings.lora_rank else weights
 
 
 class Pretrained(Seq2Seq):
@@ -161,9 +177,14 @@ class Pretrained(Seq2Seq):
         targets = settings.lora_targets or files.SEQ2SEQ[settings.kind]
         for half in (self.encoder, self.decoder):
             library.add_lora(half, targets, settings.lora_rank, settings.lora_alpha, settings.lora_dropout)
-        self.control_rows_CD = nn.Parameter(torch.zeros(NUM_CONTROL_IDS, self.embedding.embedding_dim))
+        self.add_control_rows()
         for name, weight in self.named_parameters():
             weight.requires_grad_("lora_" in name or weight is self.control_rows_CD)
+
+    def add_control_rows(self) -> None:
+        """What is added to the embeddings of control tokens where they are read. Not merged: the output layer, which
+        is mostly the same matrix, is to say what it said."""
+        self.control_rows_CD = nn.Parameter(torch.zeros(NUM_CONTROL_IDS, self.embedding.embedding_dim))
 
     def hidden(self, batch: Batch) -> Tensor:
         memory_BSD = self._encode(batch.context_ids_BS, batch.context_is_pad_BS)

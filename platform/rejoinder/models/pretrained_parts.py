@@ -144,8 +144,11 @@ def fill_bias(bias_V: Tensor, theirs_V: Tensor | None, start_and_end: Ids) -> No
 
 
 def add_lora(half: nn.Module, targets: Sequence[str], rank: int, alpha: float, dropout: float) -> None:
-    """Adapts the linear layers of these names. Raises ModelError when there are none."""
-    import peft
+    """Adapts the linear layers of these names. Raises ModelError when there are none, or without peft."""
+    try:
+        import peft
+    except ModuleNotFoundError:
+        raise ModelError("model.lora_rank needs the package peft; pip install 'rejoinder[pretrained]'") from None
 
     lora = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets))
     layers = {name.rsplit(".", 1)[-1] for name, module in half.named_modules() if isinstance(module, nn.Linear)}
@@ -155,6 +158,19 @@ def add_lora(half: nn.Module, targets: Sequence[str], rank: int, alpha: float, d
             f"{', '.join(sorted(layers))}"
         )
     peft.inject_adapter_in_model(lora, half)
+
+
+def merge_lora(weights: dict[str, Tensor], scale: float) -> dict[str, Tensor]:
+    """Each adapted matrix W as W + scale B A (Hu et al. 2021, section 4.1), under the name that it has without peft."""
+    merged = {}
+    for name, tensor in weights.items():
+        layer, is_adapted, kind = name.partition(".base_layer.")
+        if is_adapted and kind == "weight":
+            down, up = (weights[f"{layer}.lora_{one}.default.weight"] for one in "AB")
+            tensor = tensor + scale * up @ down
+        if ".lora_A." not in name and ".lora_B." not in name:
+            merged[f"{layer}.{kind}" if is_adapted else name] = tensor
+    return merged
 
 
 def make_cache(reply: list[tuple[Tensor, Tensor]], context: list[tuple[Tensor, Tensor]]) -> Any:

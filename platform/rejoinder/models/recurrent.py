@@ -7,6 +7,7 @@ loop over tokens. `gru_attention` is the combination of GRU and `general` in a f
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import torch
@@ -21,7 +22,15 @@ from rejoinder.models.dropout import WordDropout, token_dropout
 from rejoinder.models.initialisation import initialise
 from rejoinder.models.layers import fill_up, output_layer
 from rejoinder.models.looking import looked_with
-from rejoinder.models.settings import Positive, RecurrentSettings, Share, even_width, heads_divide
+from rejoinder.models.settings import (
+    Positive,
+    RecurrentSettings,
+    Share,
+    even_width,
+    heads_divide,
+    without_a_look,
+)
+from rejoinder.recipe import Recipe
 
 
 class Settings(RecurrentSettings):
@@ -80,6 +89,10 @@ class Settings(RecurrentSettings):
             )
         return self
 
+    def contradictions(self, recipe: Recipe) -> Iterator[str]:
+        if self.attention == "none":
+            yield from without_a_look(recipe, "model.attention = none", ", or model.attention=general")
+
 
 def build(settings: Settings, num_ids: int, max_context_tokens: int, max_reply_tokens: int) -> Recurrent:
     """A model with fresh weights."""
@@ -128,6 +141,10 @@ class Recurrent(Seq2Seq):
 
     def looked_at(self, batch: Batch) -> Tensor | None:
         return None if self.attention is None else looked_with(self, batch, [self.attention.dropout])
+
+    @property
+    def tells_where_it_looks(self) -> bool:
+        return self.attention is not None
 
     def start(self, context_ids_BS: Tensor, context_is_pad_BS: Tensor) -> State:
         state = self._encode(context_ids_BS, context_is_pad_BS)

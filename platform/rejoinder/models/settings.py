@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from rejoinder.recipe import PluginSettings
+from rejoinder.recipe import PluginSettings, Recipe
 
 Positive = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -53,6 +54,15 @@ class RecurrentSettings(Seq2SeqSettings):
     variational_dropout: bool = False
     """Whether what dropout sets to 0 is the same at all tokens of a row (Gal and Ghahramani 2016): embeddings, between
     layers, before the output. Recurrent matrices themselves are not dropped: the fused kernels cannot."""
+
+
+def without_a_look(recipe: Recipe, setting: str, way_out: str = "") -> Iterator[str]:
+    """What a recipe cannot ask of a model that, with this setting, does not tell where it looks."""
+    if penalty := recipe.decoding.coverage_penalty:
+        yield (
+            f"decoding.coverage_penalty = {penalty:g} with {setting}: such a model does not tell where it looks in its "
+            f"context; set decoding.coverage_penalty=0{way_out}"
+        )
 
 
 def even_width(width: int, way_out: str = "") -> None:

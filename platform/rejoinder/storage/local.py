@@ -106,6 +106,13 @@ class Folder:
         The name "" is all of it; `last` is the name of the file that vouches for the others.
         """
 
+    def owe(self, name: str) -> None:
+        """Notes that a folder in this one is still to be published; publishing or removing it settles that."""
+
+    def owed(self) -> list[str]:
+        """The folders in this one that stand here and were to be published, sorted."""
+        return []
+
     def remove(self, name: str = "") -> None:
         """A folder in this one with all it holds; without a name this one. Raises StorageError where it may not."""
         with disk_errors(self.directory / name):

@@ -25,6 +25,8 @@ from rejoinder.storage.local import Folder, disk_errors, locked, sha256_of
 NUM_TRANSFERS = 8
 """Files that one process moves at a time."""
 BLOCK_BYTES = 8 * 2**20
+NOTE = ".owed"
+"""How the name of a file ends that stands beside a folder that is still to be uploaded."""
 FETCH_WAIT_S = 24 * 3600.0
 """How long a process waits for another one of its node that fetches the same files."""
 
@@ -234,10 +236,22 @@ class RemoteFolder(Folder):
             list(transfers.map(lambda name: self._remote.upload(self.directory / name, self._key_of(name)), first))
         if last is not None:
             self._remote.upload(self.directory / last, self._key_of(last))
+        for name in names:
+            self._note(name).unlink(missing_ok=True)
+
+    def owe(self, name: str) -> None:
+        with disk_errors(self.directory / name):
+            self.directory.mkdir(parents=True, exist_ok=True)
+            self._note(name).touch()
+
+    def owed(self) -> list[str]:
+        noted = (note.name[1:].removesuffix(NOTE) for note in self.directory.glob(f".*{NOTE}"))
+        return sorted(name for name in noted if (self.directory / name).is_dir())
 
     def remove(self, name: str = "") -> None:
         self._remote.remove(self._key_of(name))
         super().remove(name)
+        self._note(name).unlink(missing_ok=True)
 
     def _key_of(self, name: str) -> str:
         return f"{self._key}/{name}".rstrip("/")
@@ -269,6 +283,10 @@ class RemoteFolder(Folder):
         with disk_errors(file):
             checked.write_text(stamp, encoding="utf-8")
         return True
+
+    def _note(self, name: str) -> Path:
+        file = self.directory / name
+        return file.with_name(f".{file.name}{NOTE}")
 
     def _checked(self, name: str) -> Path:
         file = self.directory / name

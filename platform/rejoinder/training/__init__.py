@@ -6,7 +6,7 @@
 from rejoinder.training.context import NoTracker, Tracker, TrainingContext
 from rejoinder.training.loop import train_loop
 from rejoinder.training.plain import plain_context
-from rejoinder.training.trainer import TrainedRun, run_fingerprint, train
+from rejoinder.training.trainer import TrainedRun, require_workers, run_fingerprint, train
 
 __all__ = [
     "NoTracker",
@@ -14,6 +14,7 @@ __all__ = [
     "TrainedRun",
     "TrainingContext",
     "plain_context",
+    "require_workers",
     "run_fingerprint",
     "train",
     "train_loop",

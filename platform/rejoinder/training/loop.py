@@ -189,7 +189,10 @@ class _Run:
 
     def _last_checkpoint(self) -> Path | None:
         """Rank 0 chooses, so that all ranks go on from the same one whatever happens to the files meanwhile."""
-        last = self.store.last() if self.context.rank == 0 else None
+        last = None
+        if self.context.rank == 0:
+            self.store.deliver()  # this node may have what the driver's has not
+            last = self.store.last()
         chosen = [last.name if last else None]
         if self.context.world_size > 1:
             dist.broadcast_object_list(chosen)

@@ -79,10 +79,12 @@ def train(
     with locked(directory, "this training run"):
         if fresh:
             store.clear()
+        if delivered := store.deliver():
+            console.say(f"   uploaded now, after an interruption: {', '.join(delivered)}")
         reused = _is_over(_progress(store), recipe)
         if not reused:
             with stop_signals() as signals, cluster.connect(recipe):
-                _require_resources(recipe)
+                cluster.require(recipe, *_asked_for(recipe))
                 _Run(recipe, prepared, store, tracker or NoTracker(), on_report, signals).to_its_end()
     best = store.best()
     if best is None:
@@ -199,15 +201,16 @@ def _is_over(progress: Progress, recipe: Recipe) -> bool:
     return progress.is_over or progress.step >= recipe.training.num_steps
 
 
-def _require_resources(recipe: Recipe) -> None:
+def require_workers(recipe: Recipe) -> None:
+    """Raises ClusterError when a Ray that is yet to be started on this machine could not have the fewest workers."""
+    cluster.require_here(recipe, *_asked_for(recipe))
+
+
+def _asked_for(recipe: Recipe) -> tuple[int, int, str]:
+    """CPUs, GPUs and what for."""
     scaling, fewest = recipe.scaling, recipe.scaling.min_workers
-    cluster.require(
-        recipe,
-        num_cpus=fewest * scaling.cpus_per_worker,
-        num_gpus=fewest * scaling.gpus_per_worker,
-        what=f"training with scaling.num_workers = {_shown(recipe)} ({_workers(fewest)} of "
-        f"{scaling.cpus_per_worker} CPU)",
-    )
+    what = f"training with scaling.num_workers = {_shown(recipe)} ({_workers(fewest)} of {scaling.cpus_per_worker} CPU)"
+    return fewest * scaling.cpus_per_worker, fewest * scaling.gpus_per_worker, what
 
 
 def _shown(recipe: Recipe) -> str:

@@ -43,7 +43,7 @@ bench-engine: $(VENV)/ready  ## replies against CTranslate2 and generate: closed
 bench-models: $(VENV)/ready  ## our models side by side after the same time, by the length of the context: a minute of training each
 	PYTHONPATH=platform:. $(BIN)/python -m bench models
 
-bench-tuning: $(VENV)/ready  ## ASHA and TPE beside a full grid; what a trial costs beside its training: long, not yet timed
+bench-tuning: $(VENV)/ready  ## ASHA and TPE beside a full grid; what a trial costs beside its training: a quarter of an hour
 	PYTHONPATH=platform:. $(BIN)/python -m bench tuning
 
 bench-serving: $(VENV)/ready  ## the endpoint over HTTP: waiting, goodput, scaling, what is lost when things break: many minutes, or --wall-s

@@ -11,6 +11,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from bench.framework import number
+
 OURS, THEIRS = "#b5592a", "#9aa3ad"
 _STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small files that can be searched
@@ -55,7 +57,10 @@ def lines(
             for name, points in drawn.items():
                 axes.plot(list(points), list(points.values()), marker="o", label=name)
             if log:
+                sizes = sorted({size for points in drawn.values() for size in points})
                 axes.set_xscale("log")
+                axes.set_xticks(sizes, [number(size) for size in sizes])
+                axes.minorticks_off()
                 axes.set_ylim(bottom=0)
             axes.set_title(title, loc="left")
             axes.set_xlabel(across)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from rejoinder import checkpoints
+from rejoinder.checkpoints import directory
 from rejoinder.command_line import RECIPES
 from rejoinder.errors import RegistryError
 from rejoinder.models import Seq2Seq, build_model
@@ -128,7 +128,7 @@ def test_a_champion_of_older_code_that_cannot_be_loaded_stands_in_nobodys_way(
             model.register_parameter("new", nn.Parameter(torch.zeros(1)))
         return model
 
-    monkeypatch.setattr(checkpoints, "build_model", of_newer_code)
+    monkeypatch.setattr(directory, "build_for_use", of_newer_code)
     assert promote_stage(worse, 1)
     assert "/2 is the champion and cannot be loaded, so the limits alone decide: " in capsys.readouterr().out
     reason = Registry(better).ledger.standing().entries[-1].decision.reason

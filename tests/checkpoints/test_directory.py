@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch.optim import Optimizer
 
 from rejoinder import checkpoints
-from rejoinder.batches import Batch, Position, collate
+from rejoinder.batches import Position
 from rejoinder.checkpoints import CheckpointStore, Progress
 from rejoinder.errors import CheckpointError, StorageError
-from rejoinder.loss import loss_sum
-from rejoinder.models import Seq2Seq, build_model
-from rejoinder.optimizers import build_optimizer
 from rejoinder.recipe import Recipe
 from rejoinder.text import Tokenizer
+from tests.checkpoints.conftest import BATCH, Save, assert_equal_weights, flip_a_bit, fresh, train
 
 FILES = {
     "weights.safetensors",
@@ -30,56 +26,7 @@ FILES = {
     "progress.json",
     "manifest.json",
 }
-BATCH = collate([[4, 20, 21], [3, 30]], [[40, 41, 2], [42, 2]])
 PROGRESS = Progress(250, Position(3, 17), "0123456789abcdef", {"valid_loss": 2.5, "valid_perplexity": 12.2})
-
-
-def train(model: Seq2Seq, optimizer: Optimizer, num_steps: int, batch: Batch = BATCH) -> None:
-    for _ in range(num_steps):
-        optimizer.zero_grad()
-        loss_sum(model(batch), batch.reply_ids_BT[~batch.reply_is_pad_BT]).backward()
-        optimizer.step()
-
-
-def fresh(recipe: Recipe, seed: int = 0) -> tuple[Seq2Seq, Optimizer]:
-    torch.manual_seed(seed)
-    model = build_model(recipe, 320)
-    return model, build_optimizer(model, recipe.training)
-
-
-def assert_equal_weights(one: Seq2Seq, other: Seq2Seq) -> None:
-    for name, tensor in one.state_dict().items():
-        assert torch.equal(tensor, other.state_dict()[name]), name
-
-
-def flip_a_bit(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
-
-
-Save = Callable[..., Path]
-
-
-@pytest.fixture
-def save(recipe: Recipe, tokenizer: Tokenizer, tmp_path: Path) -> Save:
-    """`save(step, valid_loss)`: a checkpoint of a model of three steps in the test's store."""
-    model, optimizer = fresh(recipe)
-    train(model, optimizer, 3)
-
-    def save(step: int = 250, valid_loss: float | None = None) -> Path:
-        directory = CheckpointStore(tmp_path / "run").path(step)
-        metrics = {} if valid_loss is None else {"valid_loss": valid_loss}
-        progress = Progress(step, Position(0, step), "0123456789abcdef", metrics)
-        checkpoints.save(directory, model, optimizer, tokenizer.to_json(), recipe, progress)
-        return directory
-
-    return save
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> CheckpointStore:
-    return CheckpointStore(tmp_path / "run")
 
 
 def test_what_is_loaded_replies_as_what_was_saved(recipe: Recipe, tokenizer: Tokenizer, tmp_path: Path) -> None:
@@ -199,59 +146,3 @@ def test_a_damaged_checkpoint_is_not_exported(save: Save, tmp_path: Path) -> Non
     with pytest.raises(CheckpointError, match="damaged"):
         checkpoints.export(checkpoint, tmp_path / "exported")
     assert not (tmp_path / "exported").exists()
-
-
-def test_a_new_run_has_no_checkpoints(store: CheckpointStore) -> None:
-    assert (store.last(), store.best()) == (None, None)
-
-
-def test_what_stands_beside_checkpoints_is_none(save: Save, store: CheckpointStore) -> None:
-    save(1)
-    for name in ("step_00000001-evaluation-test.html", "step_00000001-evaluation-test-0a1b.npz", "step_00000002.json"):
-        (store.directory / name).write_text("")
-    assert store.last() == store.path(1)
-    store.prune()
-    assert len(list(store.directory.iterdir())) == 4
-
-
-def test_the_last_one_is_the_newest(save: Save, store: CheckpointStore) -> None:
-    save(9), save(100_000_000), save(20)
-    assert store.last() == store.path(100_000_000)
-
-
-def test_a_damaged_last_one_is_passed_over_and_said(
-    save: Save, store: CheckpointStore, caplog: pytest.LogCaptureFixture
-) -> None:
-    save(1), flip_a_bit(save(2) / "weights.safetensors")
-    with caplog.at_level(logging.WARNING):
-        assert store.last() == store.path(1)
-    assert f"{store.path(2)}/weights.safetensors: damaged" in caplog.text
-    assert "passing over" in caplog.text
-
-
-def test_a_half_written_one_is_no_checkpoint(save: Save, store: CheckpointStore) -> None:
-    save(1), save(2, valid_loss=0.1).rename(store.directory / "step_00000002.partial")
-    assert (store.last(), store.best()) == (store.path(1), None)
-
-
-def test_the_best_one_has_the_lowest_validation_loss(save: Save, store: CheckpointStore) -> None:
-    save(1, 3.0), save(2, 1.5), save(3, 2.0), save(4)  # the last one was not validated
-    assert store.best() == store.path(2)
-
-
-def test_a_damaged_best_one_gives_way_to_the_next_best(save: Save, store: CheckpointStore) -> None:
-    save(1, 3.0), flip_a_bit(save(2, 1.5) / "weights.safetensors"), save(3, 2.0)
-    assert store.best() == store.path(3)
-
-
-def test_pruning_keeps_the_last_two_and_the_best(save: Save, store: CheckpointStore) -> None:
-    for step, valid_loss in enumerate((3.0, 1.5, 2.0, 2.5, 2.6), start=1):
-        save(step, valid_loss)
-    store.prune()
-    assert sorted(path.name for path in store.directory.iterdir()) == [f"step_{step:08d}" for step in (2, 4, 5)]
-
-
-def test_clearing_leaves_none(save: Save, store: CheckpointStore) -> None:
-    save(1)
-    store.clear()
-    assert store.last() is None

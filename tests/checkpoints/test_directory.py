@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from rejoinder import checkpoints
 from rejoinder.batches import Position
@@ -75,6 +76,17 @@ def test_the_recipe_inside_is_valid_input_to_every_job(save: Save, recipe: Recip
     from rejoinder.recipe import load_recipe
 
     assert load_recipe(save() / "recipe.yaml") == recipe
+
+
+def test_an_older_recipe_that_narrows_draws_beside_beams_can_still_be_read(save: Save) -> None:
+    checkpoint = save()
+    tree = yaml.safe_load((checkpoint / "recipe.yaml").read_text())
+    tree["decoding"] |= {"num_beams": 4, "temperature": 0.0, "top_p": 0.5}
+    (checkpoint / "recipe.yaml").write_text(yaml.safe_dump(tree))
+    (checkpoint / "manifest.json").unlink()
+    checkpoints.write_manifest(checkpoint)
+    decoding = checkpoints.load(checkpoint).recipe.decoding
+    assert (decoding.num_beams, decoding.top_p) == (4, 1.0)
 
 
 def test_there_are_the_known_files_and_none_of_them_is_a_pickle(save: Save) -> None:

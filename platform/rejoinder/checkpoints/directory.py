@@ -36,7 +36,7 @@ from rejoinder.batches import Position
 from rejoinder.errors import CheckpointError, StorageError
 from rejoinder.models import Seq2Seq, build_for_use, merged
 from rejoinder.optimizers import Averaged, lent
-from rejoinder.recipe import DecodingSection, Recipe, validate
+from rejoinder.recipe import OF_DRAWS, DecodingSection, Recipe, validate
 from rejoinder.storage import Folder, sha256_of, written_whole
 from rejoinder.text import Tokenizer
 
@@ -189,11 +189,21 @@ def load_optimizer(directory: Path, optimizer: Optimizer) -> None:
 
 
 def read_recipe(directory: Path) -> Recipe:
-    """The recipe that the checkpoint was trained with."""
+    """The recipe that the checkpoint was trained with.
+
+    An older one may narrow draws beside beams, which is refused since and was never of use: that is off here.
+    """
     try:
-        return validate(yaml.safe_load((directory / RECIPE).read_text(encoding="utf-8")), str(directory / RECIPE))
+        tree = yaml.safe_load((directory / RECIPE).read_text(encoding="utf-8"))
     except OSError as error:
         raise CheckpointError(f"{directory / RECIPE}: cannot be read: {error.strerror}") from None
+    decoding = tree.get("decoding") if isinstance(tree, dict) else None
+    if isinstance(decoding, dict) and decoding.get("num_beams", 1) != 1:
+        defaults = {name: DecodingSection.model_fields[name].default for name in OF_DRAWS}
+        decoding |= {
+            name: off for name, off in OF_DRAWS.items() if decoding.get(name, defaults[name]) != defaults[name]
+        }
+    return validate(tree, str(directory / RECIPE))
 
 
 def require_decoding(directory: Path, decoding: DecodingSection, name: str | None = None) -> None:

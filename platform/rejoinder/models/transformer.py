@@ -138,7 +138,7 @@ class Transformer(Seq2Seq):
 
     def state_of(self, read: Sequence[tuple[Tensor, Tensor]], context_is_pad_BS: Tensor) -> State:
         """The state before the first step, of keys_BHSK and values_BHSK of the context for each decoder layer."""
-        B, device = len(context_is_pad_BS), context_is_pad_BS.device
+        B, device = context_is_pad_BS.shape[0], context_is_pad_BS.device  # `len` would fix it in an export
         state: State = {
             "num_read_B": torch.zeros(B, dtype=torch.long, device=device),
             "context_is_pad_BS": fill_up(context_is_pad_BS, self.max_context_tokens, value=True),

@@ -217,3 +217,13 @@ def test_a_reply_is_the_same_alone_and_in_a_batch(kit: Kit, real_model: Seq2Seq,
     found = [kit.ask(together, *request) for request in requests]
     assert [listener.wait().ids for listener in found] == expected
     assert len({tuple(ids) for ids in expected}) > 6
+
+
+def test_a_request_that_comes_just_as_the_engine_goes_to_sleep_is_answered(
+    kit: Kit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rejoinder.engine.engine.IDLE_S", 1e-4)
+    engine = kit.start(1, 0)
+    for _ in range(500):
+        time.sleep(1e-4)
+        assert kit.ask(engine, [20]).wait().ids == [20]

@@ -183,12 +183,14 @@ class Engine:
 
     def _run(self) -> None:
         while True:
+            patience_s: float | None = IDLE_S
             with self._wake:
+                # Looked at anew after each wait: a request that comes as the time runs out has told nobody else.
                 while not (self._stopping or self._waiting or self._running):
                     self._meter.is_idle()
-                    if not self._wake.wait(IDLE_S):
+                    if not self._wake.wait(patience_s):
                         give_back_helpers()
-                        self._wake.wait()
+                        patience_s = None
                 if self._stopping:
                     return
                 self._turned_at = now = time.monotonic()

@@ -51,9 +51,10 @@ def measure(setting: Setting) -> Result:
     }
     return Result(
         [
-            Figure("command to first step", "s", [first - begun], note=_parts(start)),
-            Figure("command to first step, without preparing", "s", [first - begun - start["preparing the corpus"]]),
-            Figure("kill of a worker to the next step", "s", [again - killed], note=_parts(restart)),
+            Figure("command to first step", "s", [first - begun]),
+            *(Figure(f"of it: {part}", "s", [seconds]) for part, seconds in start.items()),
+            Figure("kill of a worker to the next step", "s", [again - killed]),
+            *(Figure(f"of it: {part}", "s", [seconds]) for part, seconds in restart.items()),
         ],
         {"recipe": words[0], "start_s": start, "restart_s": restart},
     )
@@ -154,7 +155,3 @@ def processes(mark: str) -> list[tuple[int, str]]:
         except OSError:  # it has just ended, or is another user's
             continue
     return found
-
-
-def _parts(parts: dict[str, float]) -> str:
-    return "; ".join(f"{name} {seconds:.1f} s" for name, seconds in parts.items())

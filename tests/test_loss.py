@@ -37,8 +37,42 @@ def test_half_precision_logits_are_summed_in_full_precision() -> None:
     assert total.item() == pytest.approx(5000 * math.log(3), rel=1e-4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+def test_loss_and_gradient_are_torchs(label_smoothing: float, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    logits, ids = (20 * torch.randn(50, 30)).to(dtype), torch.randint(0, 30, (50,))
+    ours, theirs = (logits.clone().requires_grad_() for _ in range(2))
+    found = loss_sum(ours, ids, label_smoothing)
+    right = torch.nn.functional.cross_entropy(theirs.float(), ids, reduction="sum", label_smoothing=label_smoothing)
+    torch.testing.assert_close(found, right)
+    for loss in (found, right):
+        (0.25 * loss).backward()
+    torch.testing.assert_close(ours.grad, theirs.grad)
+    with torch.no_grad():
+        torch.testing.assert_close(loss_sum(logits, ids, label_smoothing), right.detach())
+
+
+def test_a_token_that_was_thought_impossible_costs_what_it_should() -> None:
+    logits = torch.tensor([[0.0, 500.0]], requires_grad=True)
+    loss = loss_sum(logits, torch.tensor([0]))
+    loss.backward()
+    assert loss.item() == 500
+    assert logits.grad is not None
+    assert logits.grad.tolist() == [[-1.0, 1.0]]
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_logits_that_are_no_numbers_make_no_loss(broken: float) -> None:
+    assert math.isnan(loss_sum(torch.tensor([[0.0, broken]], requires_grad=True), torch.tensor([0])).item())
+
+
 def test_no_tokens_cost_nothing() -> None:
-    assert loss_sum(torch.zeros(0, 3), torch.zeros(0, dtype=torch.long)).item() == 0
+    logits = torch.zeros(0, 3, requires_grad=True)
+    loss = loss_sum(logits, torch.zeros(0, dtype=torch.long))
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
 
 
 def test_perplexity_of_an_even_choice_is_its_size() -> None:

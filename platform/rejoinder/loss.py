@@ -9,7 +9,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
+_CERTAIN_NATS = 80.0
+"""Up to here a probability in fp32 has all its digits."""
 MAX_LOGITS = 2**25
 """Logits that may stand in memory at a time, where the recipe does not say: 128 MB in float32."""
 
@@ -20,7 +23,37 @@ def loss_sum(logits_NV: Tensor, reply_ids_N: Tensor, label_smoothing: float = 0.
     A sum, not a mean: divided by the tokens of the *global* batch it is the same however the batch was divided among
     ranks and microbatches. Label smoothing after Szegedy et al. 2016.
     """
+    if torch.is_grad_enabled() and logits_NV.device.type == "cpu" and not torch.compiler.is_compiling():
+        loss: Tensor = _CrossEntropy.apply(logits_NV, reply_ids_N, label_smoothing)  # type: ignore[no-untyped-call]
+        return loss
     return F.cross_entropy(logits_NV.float(), reply_ids_N, reduction="sum", label_smoothing=label_smoothing)
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """The same in half of the passes over memory: what is kept for the way back is the gradient but for two terms, and
+    becomes it in place. On a GPU torch's own is as good."""
+
+    @staticmethod
+    def forward(ctx: Any, logits_NV: Tensor, ids_N: Tensor, label_smoothing: float) -> Tensor:
+        probs_NV, ids_N1 = logits_NV.softmax(dim=-1, dtype=torch.float32), ids_N[:, None]
+        nats_N1 = -probs_NV.gather(1, ids_N1).log()
+        if not bool((nats_N1 < _CERTAIN_NATS).all()):  # a probability too small for its log, or no number at all
+            nats_N1 = -logits_NV.float().log_softmax(dim=-1).gather(1, ids_N1)
+        loss = nats_N1.sum()
+        if label_smoothing:
+            over_mean_N1 = logits_NV.gather(1, ids_N1).float() - logits_NV.float().mean(dim=-1, keepdim=True)
+            loss = loss + label_smoothing * over_mean_N1.sum()
+        ctx.kept, ctx.dtype, ctx.label_smoothing = (probs_NV, ids_N1), logits_NV.dtype, label_smoothing
+        return loss
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
+        (probs_NV, ids_N1), ctx.kept = ctx.kept, None  # there is no second way back
+        if ctx.label_smoothing:
+            probs_NV -= ctx.label_smoothing / probs_NV.shape[1]
+        probs_NV.scatter_add_(1, ids_N1, probs_NV.new_full((), ctx.label_smoothing - 1).expand(ids_N1.shape))
+        return probs_NV.mul_(d_loss).to(ctx.dtype), None, None
 
 
 def unlikelihood_sum(logits_NV: Tensor, repeated_ids_NT: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rejoinder.models.dropout import VariationalDropout
+from rejoinder.models.gru import GRU
 
 States = Tensor | tuple[Tensor, ...]
 """hidden_LBD, and an LSTM's cell_LBD with it."""
@@ -58,7 +59,7 @@ def make_cell(
     """`rnn`, `gru` or `lstm`, batch first, with fresh weights; the activation is that of `rnn`."""
     kinds: dict[str, Callable[..., nn.RNNBase]] = {
         "rnn": partial(nn.RNN, nonlinearity=activation),
-        "gru": nn.GRU,
+        "gru": GRU,
         "lstm": nn.LSTM,
     }
     make = partial(kinds[kind], batch_first=True, bidirectional=bidirectional)

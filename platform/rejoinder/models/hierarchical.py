@@ -23,6 +23,7 @@ from rejoinder.batches import Batch
 from rejoinder.models.base import Seq2Seq, State, reply_tokens
 from rejoinder.models.cells import initialise_recurrent, make_cell, read_packed
 from rejoinder.models.dropout import WordDropout, token_dropout
+from rejoinder.models.gru import GRU
 from rejoinder.models.initialisation import initialise
 from rejoinder.models.layers import output_layer
 from rejoinder.models.settings import Positive, RecurrentSettings, Share, even_width, without_a_look
@@ -74,7 +75,7 @@ class Hierarchical(Seq2Seq):
             "gru", width, width // 2, settings.num_encoder_layers, bidirectional=True,
             dropout=dropout, variational=variational,
         )  # fmt: skip
-        self.conversation_encoder = nn.GRU(width, conversation, batch_first=True)
+        self.conversation_encoder = GRU(width, conversation, batch_first=True)
         self.before_all_turns = nn.Parameter(0.1 * torch.randn(conversation))
         self.decoder = make_cell(
             "gru", width + conversation, hidden, settings.num_decoder_layers, dropout=dropout, variational=variational

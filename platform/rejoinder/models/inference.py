@@ -52,7 +52,7 @@ def pack(model: nn.Module, precision: Precision) -> None:
         for name, child in list(parent.named_children()):
             if type(child) is nn.Linear:
                 setattr(parent, name, PackedLinear(child, precision))
-            elif type(child) is nn.GRU and name == "decoder":
+            elif isinstance(child, nn.GRU) and name == "decoder":
                 setattr(parent, name, PackedGru(child, precision))
 
 

@@ -47,7 +47,7 @@ class _CrossEntropy(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_loss: Tensor) -> tuple[Tensor | None, ...]:
         (probs_NV, ids_N1), ctx.kept = ctx.kept, None  # there is no second way back
         if ctx.label_smoothing:

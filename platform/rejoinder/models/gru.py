@@ -81,7 +81,7 @@ class _Direction(torch.autograd.Function):
             gates_NG = torch.addmm(b_ih.to(dtype), inputs_ND, w_ih.t()).to(exact)
             width, state_BH = w_hh.shape[1], first_BH.to(exact, copy=True)
             outputs_NH, before_NH, recurrent_NH = (gates_NG.new_empty(len(gates_NG), width) for _ in range(3))
-            steps = [tensor.split(sizes) for tensor in (gates_NG, outputs_NH, before_NH, recurrent_NH)]
+            steps = [torch.split(tensor, sizes) for tensor in (gates_NG, outputs_NH, before_NH, recurrent_NH)]
             w_hh_t, b_hh = w_hh.t(), b_hh.to(dtype)
             for gates, output, before, recurrent in _in_order(zip(*steps, strict=True), is_backward):
                 state = state_BH[: len(gates)]
@@ -98,7 +98,7 @@ class _Direction(torch.autograd.Function):
         return outputs_NH, state_BH
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, d_outputs_NH: Tensor, d_last_BH: Tensor) -> tuple[Tensor | None, ...]:
         inputs_ND, w_ih, w_hh, gates_NG, before_NH, recurrent_NH = ctx.saved_tensors
         exact, dtype, width = ctx.exact, w_hh.dtype, w_hh.shape[1]
@@ -111,7 +111,7 @@ class _Direction(torch.autograd.Function):
         d_gates_NG, d_new_NH = torch.empty_like(gates_NG), torch.empty_like(before_NH)
         d_state_BH = d_last_BH.to(exact, copy=True)
         tensors = (d_outputs_NH, d_gates_NG, d_new_NH, reset_NH, update_NH, of_reset_NH, of_update_NH, of_new_NH)
-        steps = zip(*(tensor.split(ctx.sizes) for tensor in tensors), strict=True)
+        steps = zip(*(torch.split(tensor, ctx.sizes) for tensor in tensors), strict=True)
         for d_output, d_gates, d_new, reset, update, of_reset, of_update, of_new in _in_order(
             steps, not ctx.is_backward
         ):

@@ -88,8 +88,11 @@ class Answer:
         self._require_model()
         self._require_short_turns()
 
-    async def parts(self) -> AsyncGenerator[ReplyPart]:
-        """The reply's parts. Raises what `serve.errors.refusal` explains; before the first part nothing was said."""
+    async def parts(self, *, at_once: bool = False) -> AsyncGenerator[ReplyPart]:
+        """The reply's parts; `at_once` is for those who need it whole.
+
+        Raises what `serve.errors.refusal` explains; before the first part nothing was said.
+        """
         if self._told and self._told.number and (kept := await self._kept_before(self.id)):
             yield kept
             return
@@ -113,7 +116,8 @@ class Answer:
             await self._reserve(decoding)
             has_little_time = self._timeout_s < service.serving.request_timeout_s
             outcome = Outcome(service, replica, said, has_little_time)
-            async with aclosing(replica.stream(context, decoding, self._time_left(), self.replies.extend)) as parts:
+            stream = replica.stream(context, decoding, self._time_left(), self.replies.extend, at_once=at_once)
+            async with aclosing(stream) as parts:
                 async for part in outcome.watched(parts):
                     now = time.monotonic()
                     metric = metrics.between_tokens if text else metrics.first_token

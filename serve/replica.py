@@ -20,6 +20,7 @@ from rejoinder.errors import EngineError, ServingError
 from rejoinder.models import prepared_for_inference
 from rejoinder.recipe import Recipe, ServingSection
 from rejoinder.registry import Registry, Version
+from serve.mailbox import Mailbox
 
 STUCK_S = 30
 CANARY = "Hello!"
@@ -83,25 +84,21 @@ class ChatReplica:
 
     async def stream(
         self, context: list[int], decoding: Decoding, timeout_s: float | None = None,
-        on_replies: Callable[[list[Reply]], object] | None = None,
+        on_replies: Callable[[list[Reply]], object] | None = None, *, at_once: bool = False,
     ) -> AsyncGenerator[ReplyPart]:  # fmt: skip
-        """The reply's parts as they come. Leaving early cancels the reply and frees its slot. Where several were asked
-        for, `on_replies` gets them all before the last part.
+        """The reply's parts as they come; `at_once`, what follows the first comes as one. Leaving early cancels the
+        reply and frees its slot. Where several were asked for, `on_replies` gets them all before the last part.
 
         Raises EngineError for what cannot be answered, EngineFull when too many wait, FailedReply, and TooSlow after
         the timeout, which is `request_timeout_s` unless a shorter one is given.
         """
-        loop, parts = asyncio.get_running_loop(), asyncio.Queue[ReplyPart]()
         limit_s = self.request_timeout_s if timeout_s is None else min(timeout_s, self.request_timeout_s)
-
-        def on_part(part: ReplyPart) -> None:
-            loop.call_soon_threadsafe(parts.put_nowait, part)
-
-        cancel = self.responder.submit(context, decoding, on_part, on_replies, limit_s)
-        deadline = loop.time() + limit_s
+        mailbox = Mailbox(limit_s, at_once=at_once)
+        cancel = None
         try:
+            cancel = self.responder.submit(context, decoding, mailbox.put, on_replies, limit_s)
             while True:
-                part = await asyncio.wait_for(parts.get(), deadline - loop.time())
+                part = await mailbox.take()
                 if part.finish is Finish.TIMED_OUT:
                     raise TimeoutError
                 if part.finish in (Finish.FAILED, Finish.CANCELLED):
@@ -113,7 +110,9 @@ class ChatReplica:
             shown_s = math.ceil(10 * limit_s) / 10
             raise TooSlow(f"no reply within {shown_s:g} s; try again later, or give it more time") from None
         finally:
-            cancel()
+            mailbox.close()
+            if cancel is not None:
+                cancel()
 
     def check(self) -> None:
         """Raises ServingError when the engine is stuck. However full it is, it is not stuck while it moves."""
@@ -132,7 +131,7 @@ class ChatReplica:
         )
         said = self.responder.engine.statistics().num_tokens
         try:
-            async for _ in self.stream(context, decoding, CANARY_TIMEOUT_S):
+            async for _ in self.stream(context, decoding, CANARY_TIMEOUT_S, at_once=True):
                 pass
         except (EngineFull, ServingError):
             # So many ask that the canary finds no room: the tokens that they get are as good a sign.

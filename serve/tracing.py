@@ -143,7 +143,7 @@ class RequestTrace:
         if status >= 500:
             self._span.set_status(StatusCode.ERROR)
 
-    async def watched(self, answer: Answer, question: Question) -> AsyncGenerator[ReplyPart]:
+    async def watched(self, answer: Answer, question: Question, *, at_once: bool) -> AsyncGenerator[ReplyPart]:
         """The parts of a reply, whose times and figures become spans when it has ended."""
         begun_at, first_at, admitted_at = time.monotonic(), None, None
         said: list[str] = []
@@ -152,7 +152,7 @@ class RequestTrace:
         self._set(_of_question(operation, question))
         finish = None
         try:
-            async with aclosing(answer.parts()) as parts:
+            async with aclosing(answer.parts(at_once=at_once)) as parts:
                 async for part in parts:
                     if first_at is None:
                         first_at, admitted_at = time.monotonic(), part.admitted_at
@@ -196,10 +196,10 @@ class RequestTrace:
         self._span.set_attributes({name: value for name, value in attributes.items() if value is not None})
 
 
-def parts_of(answer: Answer, question: Question) -> AsyncGenerator[ReplyPart]:
+def parts_of(answer: Answer, question: Question, *, at_once: bool = False) -> AsyncGenerator[ReplyPart]:
     """An answer's parts; traced if its request is."""
     trace = _of_request.get()
-    return answer.parts() if trace is None else trace.watched(answer, question)
+    return answer.parts(at_once=at_once) if trace is None else trace.watched(answer, question, at_once=at_once)
 
 
 @contextmanager

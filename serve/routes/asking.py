@@ -97,7 +97,7 @@ async def whole(answer: Answer, question: Question) -> Reply:
 
 async def every(answer: Answer, question: Question) -> list[Reply]:
     """All replies that were asked for, the best first."""
-    async with aclosing(parts_of(answer, question)) as parts:
+    async with aclosing(parts_of(answer, question, at_once=True)) as parts:
         said = [part async for part in parts]
     if answer.replies:
         return answer.replies

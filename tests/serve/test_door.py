@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,11 +18,13 @@ from sqlalchemy import func, select
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rejoinder.cluster import CHECKOUT
+from rejoinder.dialogue import ReplyPart
 from serve import door as door_module
 from serve.api import create_api
 from serve.attempts import HEADER, Attempt
 from serve.continuation import Continuation, Differs
 from serve.door import Door
+from serve.mailbox import Mailbox
 from serve.service import Service
 from serve.store.tables import replies
 from tests.serve.helpers import HELLO, events_of
@@ -81,6 +84,21 @@ def text_of(answer: httpx.Response) -> str:
     return "".join(chunk["choices"][0]["delta"]["content"] for chunk in events_of(answer.text) if chunk["choices"])
 
 
+@pytest.fixture
+def one_token_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model so slow that each part is taken before the next one comes."""
+    put = Mailbox.put
+
+    def put_and_wait(mailbox: Mailbox, part: ReplyPart) -> None:
+        put(mailbox, part)
+        deadline = time.monotonic() + 10
+        while mailbox.has_news and time.monotonic() < deadline:
+            time.sleep(0.0005)
+
+    monkeypatch.setattr(Mailbox, "put", put_and_wait)
+
+
+@pytest.mark.usefixtures("one_token_a_chunk")
 def test_a_stream_goes_on_where_the_replica_died(make_service: Callable[..., Service]) -> None:
     one, other = create_api(make_service()), create_api(make_service())
     wishes = {"stream": True, "max_tokens": 12, "min_reply_tokens": 12, "seed": 3, "logprobs": True}

@@ -33,7 +33,7 @@ def recipe(home: Path, port: int, **serving: Any) -> dict[str, Any]:
         "registry": {"tracking_uri": None},
         "serving": {
             "port": port, "num_slots": SLOTS, "max_queued_requests": 256, "precision": "int8",
-            "max_replicas": 1, "cpus_per_replica": 2, **serving,
+            "max_replicas": 1, **serving,
         },
     }  # fmt: skip
 

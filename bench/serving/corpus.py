@@ -18,6 +18,8 @@ NEW_TOKENS = 24
 SHORTEST, LONGEST = 3, 40
 """Where they do, drawn evenly."""
 SLOTS, BATCH = 32, 32
+THREADS = 1
+"""Of a replica's engine, as by default: proxy and client need cores too."""
 Body = dict[str, Any]
 
 
@@ -33,7 +35,7 @@ def recipe(home: Path, port: int, **serving: Any) -> dict[str, Any]:
         "registry": {"tracking_uri": None},
         "serving": {
             "port": port, "num_slots": SLOTS, "max_queued_requests": 256, "precision": "int8",
-            "max_replicas": 1, **serving,
+            "max_replicas": 1, "cpus_per_replica": THREADS, **serving,
         },
     }  # fmt: skip
 

@@ -31,9 +31,7 @@ def measure(setting: Setting) -> Result:
     phases: dict[str, list[Seen]] = {}
     with database() as server:
         serving: dict[str, Any] = {} if server is None else {"database_url": server.url}
-        with running(
-            setting, f"{CONTENDERS}.ours", min_replicas=2, max_replicas=2, cpus_per_replica=1, **serving
-        ) as endpoint:
+        with running(setting, f"{CONTENDERS}.ours", min_replicas=2, max_replicas=2, **serving) as endpoint:
             asyncio.run(open_loop(Client(endpoint.url), mixed(), RATE, 3.0))
 
             def kill() -> None:

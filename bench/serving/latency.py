@@ -9,7 +9,7 @@ from typing import Any
 from bench.framework import Figure, Result
 from bench.plots import lines
 from bench.serving.client import Client, Seen, closed_loop, pace, percentile, require_answers
-from bench.serving.corpus import CONTENDERS, bodies, seconds
+from bench.serving.corpus import CONTENDERS, THREADS, bodies, seconds
 from bench.serving.endpoint import running
 from bench.setting import Setting
 
@@ -20,12 +20,12 @@ CHUNKS_AT = 8
 
 
 def measure(setting: Setting) -> Result:
-    """Client and server on the same cores; one replica, int8, 32 slots, replies of 24 tokens; whoever is answered asks
+    """Client and server on the same cores; one replica of a thread, int8, 32 slots, replies of 24 tokens; whoever is answered asks
     again. One round: --wall-s is for all of it, full 20 s each."""
     each_s = seconds(setting, 20.0, 1 / 7)
 
     def bare() -> float:
-        measured = setting.run(f"{CONTENDERS}.engine", threads=setting.cores, seconds=each_s / 2)
+        measured = setting.run(f"{CONTENDERS}.engine", threads=THREADS, seconds=each_s / 2)
         return float(measured["reply_s"])
 
     before_s = bare()

@@ -21,7 +21,7 @@ LOOK_EVERY_S = 0.5
 
 
 def measure(setting: Setting) -> Result:
-    """8 streams at once of 24 tokens; one replica, which has all cores. As many new champions as rounds: what was asked
+    """8 streams at once of 24 tokens; one replica. As many new champions as rounds: what was asked
     in the seconds before each, and from its promotion until it answers."""
     before_s = seconds(setting, 20.0, 0.3)
     before: list[Seen] = []

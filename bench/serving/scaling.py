@@ -21,9 +21,7 @@ def measure(setting: Setting) -> Result:
     """From one replica to two with 32 streams at once, then to none and back. As many rounds as are asked for."""
     up: list[float] = []
     back: list[float] = []
-    with running(
-        setting, f"{CONTENDERS}.ours", min_replicas=0, max_replicas=2, cpus_per_replica=1, **DELAYS
-    ) as endpoint:
+    with running(setting, f"{CONTENDERS}.ours", min_replicas=0, max_replicas=2, **DELAYS) as endpoint:
         for _ in range(setting.rounds):
             asyncio.run(warm(endpoint))
             up.append(asyncio.run(burst(endpoint)))

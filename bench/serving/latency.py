@@ -20,8 +20,8 @@ CHUNKS_AT = 8
 
 
 def measure(setting: Setting) -> Result:
-    """Client and server on the same cores; one replica of a thread, int8, 32 slots, replies of 24 tokens; whoever is answered asks
-    again. One round: --wall-s is for all of it, full 20 s each."""
+    """Client and server on the same cores; one replica of a thread, int8, 32 slots, replies of 24 tokens; whoever is
+    answered asks again. One round: --wall-s is for all of it, full 20 s each."""
     each_s = seconds(setting, 20.0, 1 / 7)
 
     def bare() -> float:

@@ -280,6 +280,25 @@ def test_checkpoints_that_could_not_be_uploaded_are_by_the_next_command_of_the_s
     assert CheckpointStore(folder).deliver() == []
 
 
+def test_an_upload_that_was_cut_off_half_way_is_made_again(
+    folder: RemoteFolder, make_checkpoint: Callable[..., Path]
+) -> None:
+    store, made = CheckpointStore(folder), make_checkpoint()
+    for step in (1, 2, 3):
+        shutil.copytree(made, store.path(step))
+    store.keep(1)
+    store.close()
+    folder.owe("step_00000002")
+    folder.publish("step_00000002/weights.safetensors")
+    assert store.last() == store.path(1)  # and what is here of the other stays as it is
+    assert store.deliver() == ["step_00000002"]
+    assert store.last() == store.path(2)
+    folder.remove("step_00000001/manifest.json")  # as another machine may have left it
+    store.keep(3)
+    store.close()
+    assert {name.split("/")[0] for name in folder.sizes()} == {"step_00000002", "step_00000003"}
+
+
 def test_what_another_machine_has_overtaken_is_not_uploaded_any_more(
     folder: RemoteFolder, make_checkpoint: Callable[..., Path]
 ) -> None:

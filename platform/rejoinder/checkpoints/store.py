@@ -41,7 +41,7 @@ class CheckpointStore:
     def last(self, up_to: int | None = None) -> Path | None:
         """The newest checkpoint that is whole, of this step at most. A damaged one is passed over, and said loudly."""
         names = (name for name in self._names() if up_to is None or _step_of(name) <= up_to)
-        return self._first_whole(sorted(names, reverse=True))
+        return self._first_whole(sorted(names, key=_step_of, reverse=True))
 
     def best(self) -> Path | None:
         """The one with the lowest validation loss that is whole."""
@@ -90,12 +90,13 @@ class CheckpointStore:
             upload.result()
 
     def prune(self) -> None:
-        """Deletes all but the last two (one of them may turn out damaged) and the best."""
-        names = sorted(self._names())
+        """Deletes all but the last two (one of them may turn out damaged) and the best, and uploads that were left
+        half-way and overtaken since."""
+        names = sorted(self._names(), key=_step_of)
         whole = (name for name in self._best_first() if self._first_whole([name]))
-        best = set(islice(whole, self._num_best))
-        for name in names[:-2]:
-            if name not in best:
+        kept = {*names[-2:], *islice(whole, self._num_best)}
+        for name in sorted(self._names(half=True) - kept):
+            if names and _step_of(name) < _step_of(names[-1]):
                 self.folder.remove(name)
 
     def clear(self) -> None:
@@ -114,9 +115,12 @@ class CheckpointStore:
                 log.warning("passing over %s", error)
         return None
 
-    def _names(self) -> set[str]:
-        names = {name.split("/", 1)[0] for name in self.folder.sizes()}
-        return {name for name in names if _NAME.fullmatch(name)}  # evaluations and what is half-written stand beside
+    def _names(self, *, half: bool = False) -> set[str]:
+        """Those that are there with the manifest, which comes last. `half`: those too whose upload goes on, or was cut
+        off; to ask for one of these would take the manifest of the whole one here away."""
+        files = self.folder.sizes()
+        names = {name.split("/", 1)[0] for name in files}  # evaluations and what is half-written stand beside
+        return {name for name in names if _NAME.fullmatch(name) and (half or f"{name}/{MANIFEST}" in files)}
 
     def _valid_loss(self, name: str) -> float | None:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
+import threading
 import time
 from typing import Any
 
@@ -227,3 +228,27 @@ def test_a_request_that_comes_just_as_the_engine_goes_to_sleep_is_answered(
     for _ in range(500):
         time.sleep(1e-4)
         assert kit.ask(engine, [20]).wait().ids == [20]
+
+
+class Unreadable(list[int]):
+    """A context that the engine's thread cannot even count."""
+
+    def __len__(self) -> int:
+        if threading.current_thread().name == "engine":
+            raise MemoryError("no room to count")
+        return super().__len__()
+
+
+def test_what_breaks_between_two_steps_ends_those_who_are_there_and_not_the_engine(
+    kit: Kit, caplog: pytest.LogCaptureFixture
+) -> None:
+    kit.model.gate.clear()
+    engine = kit.start(2, 8)
+    running, broken, waiting = kit.ask(engine, [20]), kit.ask(engine, Unreadable([21])), kit.ask(engine, [22])
+    kit.model.gate.set()
+    ends = {listener.wait().finish for listener in (running, broken, waiting)}
+    assert ends <= {Finish.END, Finish.FAILED}  # the first one may have said it all before
+    assert (broken.finish, [one.num_finishes for one in (running, broken, waiting)]) == (Finish.FAILED, [1, 1, 1])
+    assert "the engine has lost its way" in caplog.text
+    assert kit.ask(engine, [23]).wait().ids == [23]
+    assert engine.statistics().num_running == 0

@@ -183,31 +183,53 @@ class Engine:
 
     def _run(self) -> None:
         while True:
-            patience_s: float | None = IDLE_S
-            with self._wake:
-                # Looked at anew after each wait: a request that comes as the time runs out has told nobody else.
-                while not (self._stopping or self._waiting or self._running):
-                    self._meter.is_idle()
-                    if not self._wake.wait(patience_s):
-                        give_back_helpers()
-                        patience_s = None
-                if self._stopping:
-                    return
-                self._turned_at = now = time.monotonic()
-                if self._somebody_left or now >= self._soonest_deadline:
-                    self._let_go(now)
-                admitted = self._take_waiting(now)
             try:
-                with torch.inference_mode():
-                    if admitted:
-                        self._admit(admitted)
-                    self._close_gaps()
-                    if self._places.rows:
-                        self._step(sum(len(request.rows) for request in admitted))
+                if not self._turn():
+                    return
             except Exception:
-                log.exception("a step of the engine failed; its %d requests end", len(self._running))
-                self._end_all(list(self._running), Finish.FAILED)
-            self._meter.busy_s += time.monotonic() - now
+                log.exception("the engine has lost its way; all its requests end, and it begins anew")
+                self._begin_anew()
+
+    def _turn(self) -> bool:
+        """Waits for something to do, and does it; False when it is to stop."""
+        patience_s: float | None = IDLE_S
+        with self._wake:
+            # Looked at anew after each wait: a request that comes as the time runs out has told nobody else.
+            while not (self._stopping or self._waiting or self._running):
+                self._meter.is_idle()
+                if not self._wake.wait(patience_s):
+                    give_back_helpers()
+                    patience_s = None
+            if self._stopping:
+                return False
+            self._turned_at = now = time.monotonic()
+            if self._somebody_left or now >= self._soonest_deadline:
+                self._let_go(now)
+            admitted = self._take_waiting(now)
+        try:
+            with torch.inference_mode():
+                if admitted:
+                    self._admit(admitted)
+                self._close_gaps()
+                if self._places.rows:
+                    self._step(sum(len(request.rows) for request in admitted))
+        except Exception:
+            log.exception("a step of the engine failed; its %d requests end", len(self._running))
+            self._end_all(list(self._running), Finish.FAILED)
+        self._meter.busy_s += time.monotonic() - now
+        return True
+
+    def _begin_anew(self) -> None:
+        """Takes everybody out, wherever they stand: nobody is to wait for a thread that has died."""
+        with self._wake:
+            requests = [*self._running, *self._waiting]
+            self._running.clear()
+            self._waiting.clear()
+            self._places, self._batch = Places(), None
+            self._num_used = self._num_running_tokens = 0
+            self._meter.finishes[Finish.FAILED.value] += len(requests)
+        for request in requests:
+            request.tell(request.on_finish, Finish.FAILED)
 
     def _let_go(self, now: float) -> None:
         """Ends who was cancelled or whose time is over."""
@@ -247,8 +269,8 @@ class Engine:
                 break
             if taken and len(self._running) > len(taken) and longest * (len(taken) + 1) > self._admission_tokens:
                 break
-            self._waiting.popleft()
             request.begin()
+            self._waiting.popleft()
             self._running[request] = None
             self._num_used += num_rows
             self._num_running_tokens += num_tokens * num_rows

@@ -19,8 +19,9 @@ SOFT = 1
 
 
 def openmp_libraries() -> list[str]:
-    """Those that came with torch."""
-    return [str(file) for file in (Path(torch.__file__).parent / "lib").glob("lib*omp*.so*")]
+    """Those that came with torch, on Linux: GNU's, LLVM's or Intel's, and no other library with these letters in it."""
+    folder = Path(torch.__file__).parent / "lib"
+    return sorted(str(file) for name in ("gomp", "omp", "iomp") for file in folder.glob(f"lib{name}[-.5]*so*"))
 
 
 def give_back_helpers() -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
 import torch
 from torch import Tensor, nn
 
+from rejoinder.errors import RecipeError
 from rejoinder.optimizers import averaged_weights, build_optimizer, lent
-from rejoinder.recipe import TrainingSection
+from rejoinder.recipe import Recipe, TrainingSection
 
 
 def test_the_mean_is_of_the_weights_after_the_step_it_is_told() -> None:
@@ -35,3 +39,11 @@ def test_other_optimizers_have_none() -> None:
     assert averaged_weights(optimizer, training) is None
     with lent(None):
         pass
+
+
+def test_one_average_alone_can_be_asked_for(make_recipe: Callable[..., Recipe]) -> None:
+    both = ["training.num_steps=10", "training.average_decay=0.9"]
+    make_recipe(*both, "training.optimizer=asgd")  # whose own begins behind the last step
+    make_recipe("training.num_steps=10", "training.optimizer={name: asgd, average_after_steps: 9}")
+    with pytest.raises(RecipeError, match=r"average_decay = 0\.9 with .*average_after_steps = 9: of two averages"):
+        make_recipe(*both, "training.optimizer={name: asgd, average_after_steps: 9}")

@@ -6,6 +6,7 @@ The mean is kept in the optimizer's state ("ax" in `optimizer.safetensors`), as 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -13,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rejoinder.optimizers.groups import Decay, decay_groups
-from rejoinder.recipe import PluginSettings
+from rejoinder.recipe import PluginSettings, Recipe
 
 
 class Settings(PluginSettings):
@@ -26,6 +27,15 @@ class Settings(PluginSettings):
     """The mean is of the weights after this many steps; until then the last weights are used."""
     weight_decay: Decay = 0.0
     """This share of each matrix is added to its gradient (L2); biases, norms and embeddings are left alone."""
+
+    def contradictions(self, recipe: Recipe) -> Iterator[str]:
+        training = recipe.training
+        if training.average_decay is not None and self.average_after_steps < training.num_steps:
+            yield (
+                f"training.average_decay = {training.average_decay:g} with training.optimizer.average_after_steps = "
+                f"{self.average_after_steps}: of two averages of the weights one alone can be used; set "
+                "training.average_decay=null, or leave training.optimizer.average_after_steps out"
+            )
 
 
 def build(settings: Settings, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:

@@ -6,7 +6,7 @@ For data that is small enough for large batches: differences of gradients of dif
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal
 
 import torch
@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from rejoinder.optimizers.groups import Decay, split_by_decay
-from rejoinder.recipe import PluginSettings
+from rejoinder.recipe import PluginSettings, Recipe
 
 NEEDS_CLOSURE = True
 LISTS, NUMBERS = ("old_dirs", "old_stps", "ro"), ("t", "prev_loss", "n_iter", "func_evals")
@@ -31,6 +31,13 @@ class Settings(PluginSettings):
     weight_decay: Decay = 0.0
     """This share of each matrix is added to its gradient, and its part to the loss (L2); biases, norms and embeddings
     are left alone."""
+
+    def contradictions(self, recipe: Recipe) -> Iterator[str]:
+        if recipe.training.precision == "fp16":
+            yield (
+                "training.precision = fp16 scales the loss, and training.optimizer = lbfgs searches along it as it is; "
+                "set training.precision=bf16 or fp32, or take another optimizer"
+            )
 
 
 def build(settings: Settings, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:

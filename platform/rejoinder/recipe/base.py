@@ -44,7 +44,8 @@ class PluginSettings(Section):
     """Which plug-in: the name of its file in the room's folder."""
 
     def contradictions(self, recipe: Any) -> Iterator[str]:
-        """What else of a whole recipe does not suit this plug-in, as sentences. Asked of the model."""
+        """What else of a whole recipe does not suit this plug-in, as sentences. Asked of the model and of the
+        optimizer."""
         yield from ()
 
 

@@ -115,6 +115,7 @@ def _contradictions(recipe: Recipe) -> Any:
     yield from contradictions_of_decoding(recipe.decoding, "decoding.", DecodingSection().model_dump())
     yield from _contradictions_of_workers(recipe)
     yield from recipe.model.contradictions(recipe)
+    yield from training.optimizer.contradictions(recipe)
     yield from _contradictions_of_an_address(recipe)
 
 
@@ -129,11 +130,6 @@ def _contradictions_of_workers(recipe: Recipe) -> Any:
         yield (
             "training.precision = fp16 is for GPUs, scaling.gpus_per_worker = 0 trains on CPUs; set "
             "scaling.gpus_per_worker=1, or training.precision=auto"
-        )
-    if precision == "fp16" and recipe.training.optimizer.name == "lbfgs":
-        yield (
-            "training.precision = fp16 scales the loss, and training.optimizer = lbfgs searches along it as it is; set "
-            "training.precision=bf16 or fp32, or take another optimizer"
         )
 
 

@@ -191,7 +191,7 @@ class Search:
             ),
         )  # fmt: skip
         try:
-            with stop_signals() as self.signals, self.display:
+            with stop_signals("ending; trials that run keep their last checkpoints") as self.signals, self.display:
                 run_while_signals_are_heard(tuner.fit)
         except Exception as error:
             for cause in _causes(error):

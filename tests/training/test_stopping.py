@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from rejoinder.training.stopping import run_while_signals_are_heard
+from rejoinder.training.stopping import Stopped, run_while_signals_are_heard, stop_signals
 
 
 def test_it_runs_beside_the_main_thread_and_its_error_is_raised_there() -> None:
@@ -50,3 +51,16 @@ def test_in_another_thread_where_no_signal_arrives_it_is_just_called() -> None:
         )
         asked.result()
         assert ran_in == list(pool._threads)
+
+
+def test_the_first_ctrl_c_is_noted_with_what_comes_of_it_and_the_second_ends_at_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with stop_signals("tidying up") as signals:
+        signal.raise_signal(signal.SIGINT)
+        assert signals.received == "Ctrl-C"
+        assert "Ctrl-C: tidying up; once more ends at once" in capsys.readouterr().out
+        with pytest.raises(Stopped, match="stopped at once by the second Ctrl-C"):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before

@@ -14,11 +14,18 @@ CLOSE = {"fp32": 1e-4, "bf16": 0.03, "int8": 0.06}
 """Share of the largest logit that a logit may be away."""
 
 
-@pytest.fixture(params=["rotary", "learned", "sinusoidal"])
+@pytest.fixture(
+    params=[
+        {"positions": "rotary"},
+        {"positions": "learned", "norm_position": "post", "activation": "gelu"},
+        {"positions": "sinusoidal", "norm": "rms", "activation": "swiglu"},
+    ],
+    ids=lambda changes: "-".join(changes.values()),
+)
 def model(request: pytest.FixtureRequest) -> Transformer:
     torch.manual_seed(0)
     settings = Settings(
-        width=32, num_heads=4, num_encoder_layers=2, num_decoder_layers=2, feedforward_width=64, positions=request.param
+        width=32, num_heads=4, num_encoder_layers=2, num_decoder_layers=2, feedforward_width=64, **request.param
     )
     made = build(settings, 100, 12, 8).eval()
     for layer in made.decoder_layers:  # fresh weights hardly look at the context
@@ -27,7 +34,7 @@ def model(request: pytest.FixtureRequest) -> Transformer:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
-@pytest.mark.parametrize("length", [5, 12])  # 12 is the longest: its state is not filled up
+@pytest.mark.parametrize("length", [1, 5, 12])  # 12 is the longest: its state is not filled up
 def test_every_step_is_near_the_trained_models(model: Transformer, precision: Precision, length: int) -> None:
     prepared = prepared_for_inference(model, precision)
     ids_BS = torch.randint(20, 100, (3, length))

@@ -70,9 +70,12 @@ class Registry:
     def record(self, of: Version, evaluation: Evaluation, step: int) -> None:
         """Logs what was measured of a version to the run that it is from; what stands there already is not repeated."""
         with store_errors(self._uri), suppress_missing():  # a run that somebody deleted
-            known = self._client.get_run(of.run_id).data.metrics
+            known = self._client.get_run(of.run_id).data.metrics  # each of its last step alone
             for name, value in evaluation.metrics.items():
-                if known.get(name) != value:
+                if known.get(name) == value:
+                    continue
+                points = self._client.get_metric_history(of.run_id, name)
+                if (step, value) not in [(point.step, point.value) for point in points]:
                     self._client.log_metric(of.run_id, name, value, step=step)
 
     def promote(

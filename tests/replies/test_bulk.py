@@ -55,7 +55,7 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     """The actor's work in this process; tests/jobs/test_reply.py has it done by actors."""
 
     def work(recipe: Recipe, checkpoint: Path, folder: Folder, plan: Plan, left: Sequence[Piece]) -> None:
-        replier = bulk._Replier(recipe, Folder(checkpoint), folder, plan)
+        replier = bulk.Replier(recipe, Folder(checkpoint), folder, plan)
         for piece in left:
             assert replier({"number": [piece.number]}) == {"num_rows": [piece.num_rows], "error": [""], "says": [""]}
         replier._responder.engine.stop()

@@ -12,54 +12,23 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
 import ray.data
-import torch
-from pydantic import TypeAdapter
 
 from rejoinder import catalog, checkpoints, cluster, console, errors
 from rejoinder.corpora import sources
-from rejoinder.decoding import Decoding
-from rejoinder.dialogue import Responder, replies_to_all
-from rejoinder.errors import EngineError, RejoinderError, StorageError
+from rejoinder.errors import StorageError
 from rejoinder.recipe import Recipe
-from rejoinder.replies.parts import Answer, Row, join_parts, read_rows, write_part
+from rejoinder.replies.parts import join_parts
 from rejoinder.replies.plan import FORMATS, Piece, Plan, added_columns, make_plan, stamps_of
-from rejoinder.replies.questions import question_of
+from rejoinder.replies.replier import COLUMN, NOTES, Done, Replier, note_of, part_of, read_note
 from rejoinder.storage import Folder, Storage, is_address, locked, sha256_of
 
-PLAN, SUMMARY, NOTES = "_plan.json", "_summary.json", "_done"
-"""Names that begin with _ are passed over by whoever reads a folder of Parquet or JSON lines."""
+PLAN, SUMMARY = "_plan.json", "_summary.json"
 ROWS_PER_PIECE = 500
-NUM_EXAMPLES = 5
-_COLUMN = "--column"
-
-
-@dataclass(frozen=True)
-class Done:
-    """What was done of a piece, or of all of them."""
-
-    num_rows: int = 0
-    num_reply_tokens: int = 0
-    num_broken: int = 0
-    broken: tuple[str, ...] = ()
-    """Examples: the place, and why there is no reply."""
-
-    def __add__(self, other: Done) -> Done:
-        return Done(
-            self.num_rows + other.num_rows,
-            self.num_reply_tokens + other.num_reply_tokens,
-            self.num_broken + other.num_broken,
-            (self.broken + other.broken)[:NUM_EXAMPLES],
-        )
-
-
-_DONE = TypeAdapter(Done)
 
 
 @dataclass(frozen=True)
@@ -105,7 +74,7 @@ def reply_to_file(
         "serving.max_turn_characters": str(recipe.serving.max_turn_characters),
         "serving.fallback_reply": recipe.serving.fallback_reply,
         "training.seed": str(recipe.training.seed),
-        _COLUMN: column or "",
+        COLUMN: column or "",
         "--rows-per-piece": str(rows_per_piece),
         "--format": suffix if one_file else format or "",
     }
@@ -115,16 +84,16 @@ def reply_to_file(
         num_parts = len(plan.pieces)
         if one_file and one_file.exists() and (summary := folder.read_text(SUMMARY)):
             _forget_parts(folder, plan)
-            return Replies(one_file, _DONE.validate_json(summary), num_parts, num_parts)
-        left = [piece for piece in plan.pieces if not (folder.has(_note(piece)) and folder.has(_part(plan, piece)))]
+            return Replies(one_file, Done.of(summary), num_parts, num_parts)
+        left = [piece for piece in plan.pieces if not (folder.has(note_of(piece)) and folder.has(part_of(plan, piece)))]
         if left:
             _work(recipe, checkpoint, folder, plan, left)
             for unfinished in folder.directory.rglob(".*.partial"):  # of those who were killed
                 unfinished.unlink(missing_ok=True)
-        done = sum((_read_note(folder, piece) for piece in plan.pieces), Done())
+        done = sum((read_note(folder, piece) for piece in plan.pieces), Done())
         if one_file:
             with Folder(one_file.parent).written(one_file.name) as partial:
-                join_parts((folder.directory / _part(plan, piece) for piece in plan.pieces), plan.format, partial)
+                join_parts((folder.directory / part_of(plan, piece) for piece in plan.pieces), plan.format, partial)
         folder.write_text(SUMMARY, json.dumps(asdict(done), indent=1, ensure_ascii=False))
         if one_file:
             _forget_parts(folder, plan)
@@ -146,7 +115,7 @@ def _require_ours(folder: Folder, one_file: Path | None, fresh: bool) -> None:
 def _forget_parts(folder: Folder, plan: Plan) -> None:
     """They stand in the one file."""
     for piece in plan.pieces:
-        (folder.directory / _part(plan, piece)).unlink(missing_ok=True)
+        (folder.directory / part_of(plan, piece)).unlink(missing_ok=True)
 
 
 def _plan(
@@ -188,7 +157,7 @@ def _work(recipe: Recipe, checkpoint: Path, folder: Folder, plan: Plan, left: Se
         _quieten()
         pieces = ray.data.from_items([{"number": piece.number} for piece in left], override_num_blocks=len(left))
         work = pieces.map_batches(
-            _Replier,
+            Replier,
             fn_constructor_kwargs={"recipe": recipe, "checkpoint": shared, "folder": folder, "plan": plan},
             batch_size=1,
             num_cpus=serving.cpus_per_replica,
@@ -218,87 +187,6 @@ def _room(recipe: Recipe) -> int:
     total, serving = ray.cluster_resources(), recipe.serving
     by_gpus = [int(total.get("GPU", 0) // serving.gpus_per_replica)] if serving.gpus_per_replica else []
     return max(1, min([int(total.get("CPU", 1) // serving.cpus_per_replica), *by_gpus]))
-
-
-class _Replier:
-    """The actor: an engine, and what it does with a piece."""
-
-    def __init__(self, recipe: Recipe, checkpoint: Folder, folder: Folder, plan: Plan) -> None:
-        self._recipe, self._checkpoint, self._folder, self._plan = recipe, checkpoint, folder, plan
-        self._num_slots = max(recipe.serving.num_slots, recipe.decoding.num_rows)
-
-    @cached_property
-    def _responder(self) -> Responder:
-        """Made with the first piece: of what fails while an actor is made, Ray keeps no more than a text."""
-        serving = self._recipe.serving
-        torch.set_num_threads(serving.cpus_per_replica)
-        device = "cuda" if serving.gpus_per_replica else "cpu"
-        trained = checkpoints.load(checkpoints.fetched(self._checkpoint), device)
-        longest = serving.max_reply_tokens
-        responder = Responder(trained, self._num_slots, 2 * self._num_slots, serving.fallback_reply, longest)
-        responder.engine.start()
-        return responder
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """One piece. What a user can put right is handed on as it is said: Ray would keep a traceback of it."""
-        piece = self._plan.pieces[int(batch["number"][0])]
-        try:
-            self._reply_to(piece)
-        except RejoinderError as error:
-            return {"num_rows": [0], "error": [type(error).__name__], "says": [str(error)]}
-        return {"num_rows": [piece.num_rows], "error": [""], "says": [""]}
-
-    def _reply_to(self, piece: Piece) -> None:
-        """A part, and then the note that says that it stands."""
-        read = read_rows(piece)
-        decoding = self._responder.decoding(self._recipe.decoding)
-        asked: list[tuple[list[int], Decoding] | str] = [
-            self._request(piece.first_index + place, row, decoding) for place, row in enumerate(read.rows)
-        ]
-        requests = (one for one in asked if not isinstance(one, str))
-        replies = replies_to_all(self._responder, requests, 2 * self._num_slots)
-        answers, num_tokens = list[Answer](), 0
-        for row, one in zip(read.rows, asked, strict=True):
-            if isinstance(one, str):
-                answers.append(Answer(error=f"{row.place}: {one}"))
-                continue
-            answers.append(Answer(next(replies)))
-            num_tokens += sum(reply.num_reply_tokens for reply in answers[-1].replies)
-        with self._folder.written(_part(self._plan, piece)) as file:
-            write_part(file, self._plan, piece, read, answers, added_columns(self._recipe.decoding))
-        broken = [answer.error for answer in answers if answer.error is not None]
-        done = Done(piece.num_rows, num_tokens, len(broken), tuple(broken[:NUM_EXAMPLES]))
-        self._folder.write_text(_note(piece), json.dumps(asdict(done), ensure_ascii=False))
-
-    def _request(self, index: int, row: Row, decoding: Decoding) -> tuple[list[int], Decoding] | str:
-        """What the engine is asked for this row; or what is wrong with it."""
-        try:
-            if row.problem is not None:
-                return row.problem
-            question = question_of(row.columns, self._plan.made_of[_COLUMN] or None)
-            limit = self._recipe.serving.max_turn_characters
-            longest = max(map(len, (*question.system, *(turn.text for turn in question.turns))))
-            if longest > limit:
-                return f"a turn of {longest:,} characters; the limit is serving.max_turn_characters = {limit:,}"
-            has_system = "system" in self._responder.trained.recipe.text.control_tokens
-            asked = [("system", text) for text in question.system] if has_system else []
-            context = self._responder.context(question.turns, question.replier, asked)
-        except (ValueError, EngineError) as error:
-            return " ".join(str(error).split())
-        seed = (self._recipe.training.seed * 1_000_003 + index) % 2**63
-        return context, replace(decoding, seed=seed)
-
-
-def _part(plan: Plan, piece: Piece) -> str:
-    return f"part-{piece.number:06d}.{plan.format}"
-
-
-def _note(piece: Piece) -> str:
-    return f"{NOTES}/{piece.number:06d}.json"
-
-
-def _read_note(folder: Folder, piece: Piece) -> Done:
-    return _DONE.validate_json(folder.read_text(_note(piece)) or "{}")
 
 
 def counted(number: int, what: str) -> str:

@@ -21,7 +21,6 @@ from rejoinder.batches import pad
 from rejoinder.decoding import (
     Candidate,
     Decoding,
-    DecodingRows,
     Row,
     TokenLogprob,
     advance_beams,
@@ -34,9 +33,10 @@ from rejoinder.engine.places import Places
 from rejoinder.engine.request import Finish, Request
 from rejoinder.engine.slots import Slots
 from rejoinder.engine.statistics import Meter, Statistics
+from rejoinder.engine.warming import warm_up
 from rejoinder.errors import EngineError
 from rejoinder.models import Seq2Seq, give_back_helpers
-from rejoinder.text import END_ID, OTHER_ID, PAD_ID
+from rejoinder.text import END_ID, PAD_ID
 
 log = logging.getLogger(__name__)
 IDLE_S = 0.5
@@ -95,22 +95,10 @@ class Engine:
         self._waiting.clear()
 
     def warm_up(self) -> float:
-        """Runs the model on batches of all sizes with short and long contexts, so that no request is the first of its
-        shape; before `start`. Returns the seconds it took."""
+        """So that no request is the first of its shape; before `start`. Returns the seconds it took."""
         assert not self._thread.is_alive(), "the engine has started"
         begun_at = time.monotonic()
-        model, sizes = self.model, {self._num_slots, *(2**power for power in range(self._num_slots.bit_length()))}
-        with torch.inference_mode():
-            for size in sorted(size for size in sizes if size <= self._num_slots):
-                for length in {1, model.max_context_tokens}:
-                    ids_BS = torch.full((size, length), OTHER_ID, device=self._device)
-                    self._slots.put(model.start(ids_BS, ids_BS == PAD_ID), range(size), range(size))
-                    decoding = DecodingRows([Row(_GREEDY) for _ in range(size)], self._device)
-                    for num_reply_tokens in (1, 2, model.max_reply_tokens):
-                        view = self._slots.view(size, length, num_reply_tokens)
-                        logits_BV, after = model.step(ids_BS[:, 0], view)
-                        self._slots.keep(view, after)
-                        decoding.choose(decoding.ruled(logits_BV))
+        warm_up(self.model, self._slots)
         return time.monotonic() - begun_at
 
     def submit(
@@ -404,6 +392,3 @@ class Engine:
     def _end_all(self, requests: Sequence[Request], reason: Finish) -> None:
         for request in requests:
             self._end(request, reason)
-
-
-_GREEDY = Decoding(0.0, 0, 1.0, 1.0, 0, 1)

@@ -130,9 +130,9 @@ void linear_int8(const Layer *layer, const float *x, long M, float *y, int adds,
     }
 }
 
-/* One token a row looks at the places of each head. query, out: [B][H][K]; keys, values: [B][H][T][K], a row
- * `row_stride`, a head `head_stride` and a place `place_stride` numbers further. Reads the first `lengths[b]` places, or with `lengths` null
- * those where `hidden` ([B], `hidden_stride` apart) is 0. `scores` has room for B H T. */
+/* One token a row looks at the places of each head. query, out: [B][H][K]; keys, values: [B][H][T][K], in both a row
+ * `row_stride`, a head `head_stride` and a place `place_stride` numbers further. Reads the first `lengths[b]` places, or
+ * with `lengths` null those where `hidden` ([B], `hidden_stride` apart) is 0. `scores` has room for B H T. */
 void attend(const float *query, long query_stride, const float *keys, const float *values, long row_stride,
             long head_stride, long place_stride, const int64_t *lengths, const uint8_t *hidden, long hidden_stride,
             long B, long H, long T, long K, float *scores, float *out) {

@@ -100,6 +100,32 @@ def test_a_search_without_a_result_has_a_page_too(make_space: Make, make_search:
     assert "out of memory" in page
 
 
+def test_a_phone_has_drawings_of_its_own_that_are_as_wide_as_it_is(search: Search) -> None:
+    drawings = re.findall(r"<div class=phone><svg .*?</svg></div>", page_of(search))
+    assert len(drawings) == 2
+    for drawing in drawings:
+        assert 'viewBox="0 0 340 ' in drawing
+        corners = [corner.split(",") for points in re.findall(r' points="(.*?)"', drawing) for corner in points.split()]
+        assert corners
+        assert all(0 <= float(x) <= 340 for x, _ in corners)
+        size = re.search(r'viewBox="0 0 340 (\d+)"', drawing)
+        assert size is not None
+        assert all(0 <= float(y) <= int(size[1]) for _, y in corners)
+
+
+def test_a_search_of_decoding_settings_speaks_of_replies(make_space: Make, make_search: Make) -> None:
+    made = make_search(make_space({"decoding.repetition_penalty": {"choice": [1, 1.2]}}, "tuning.search=grid"))
+    for number in range(2):
+        made.next_config(f"{number}")
+        for step in (10, 20):
+            made.goes_on(f"{number}", {"step": step, "chrf": 10.0 + number})
+    page = page_of(made)
+    assert "<code>python jobs/chat.py</code>" in page
+    assert "chrf by replies" in page
+    assert "<b>40</b><span>replies</span>" in page
+    assert "tokens" not in page.partition("</header>")[0]
+
+
 def test_several_objectives_show_their_front(make_space: Make, make_search: Make, play: Make) -> None:
     words = ("tuning.objectives=[valid_loss, num_parameters]", "tuning.search=grid", "tuning.scheduler=none")
     made = make_search(make_space({"model.width": {"choice": [8, 16, 32]}}, *words))

@@ -1,4 +1,4 @@
-"""Trials in, SVG out: learning curves, parallel coordinates, a Pareto front, bars of what mattered."""
+"""Trials in, SVG out: learning curves, a Pareto front; and what all drawings of the page have in common."""
 
 from __future__ import annotations
 
@@ -10,14 +10,18 @@ from typing import Any
 from rejoinder.shards.report.markup import Html, text
 from tuning.history import Trial, has_number
 from tuning.objectives import Objective
-from tuning.space import Space
 
-WIDTH, WIDE = 400, 820
+NARROW, WIDE = 340, 820
+"""Units of a drawing, which are about pixels on a phone and on a desk: letters are to be read on both."""
 NUM_TICKS = 4
 
 STYLE = """
 .tiles b { font-size: 1.35rem; white-space: nowrap; }
-svg.wide { max-width: none; min-width: 38rem; }
+svg.wide { max-width: none; }
+svg.small { max-width: 26rem; }
+svg .name {
+  fill: var(--ink); font-size: 13px; font-weight: 600; paint-order: stroke; stroke: var(--card); stroke-width: 4px;
+}
 svg .trial { fill: none; stroke: var(--train); stroke-width: 1.3; opacity: .5; }
 svg .trial.stopped, svg .trial.failed { stroke: var(--out); }
 svg .trial.best { stroke: var(--valid); stroke-width: 3; opacity: 1; }
@@ -27,6 +31,16 @@ svg .dot.stopped, svg .dot.failed { fill: var(--out); }
 svg .dot.front { fill: var(--valid); opacity: 1; }
 svg .front-line { fill: none; stroke: var(--valid); stroke-width: 1.5; stroke-dasharray: 4 3; }
 svg .value { fill: var(--ink); font-size: 11px; paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
+svg .value.middle { text-anchor: middle; }
+.phone { display: none; }
+@media (max-width: 40rem) {
+  .phone { display: block; }
+  .desk, table.cost td.bar, table.cost th:empty { display: none; }
+  table.cost { font-size: .82rem; }
+  table.cost th, table.cost td { padding-left: .4rem; white-space: normal; }
+  table.cost th:first-child { min-width: 0; }
+  table.settings td { white-space: normal; overflow-wrap: break-word; }
+}
 """
 
 
@@ -59,22 +73,28 @@ class Axis:
         return [number * step for number in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
-def curves(trials: Sequence[Trial], objective: Objective, best: int | None) -> Html:
+def twice(draw: Callable[[bool], Html]) -> Html:
+    """The same for a desk and, given True, for a phone; the page shows the one that fits."""
+    return Html(f"<div class=desk>{draw(False)}</div><div class=phone>{draw(True)}</div>")
+
+
+def curves(
+    trials: Sequence[Trial], objective: Objective, best: int | None, unit: str, *, is_narrow: bool = False
+) -> Html:
     """The first objective of every trial by step. What is far off the page is cut: a loss that diverged has no end."""
     points = {trial.number: [p for p in trial.points if has_number(p, objective.metric)] for trial in trials}
     values = sorted(point.metrics[objective.metric] for of in points.values() for point in of)
     if not values:
         return Html("<p class=quiet>Nothing was measured.</p>")
-    low, high = _without_outliers(values, objective)
-    most = max(point.step for of in points.values() for point in of)
-    x, y = Axis(0, most, 52, WIDE - 12), Axis(low, high, 250, 14)
-    drawn = _frame(x, y, 250, WIDE)
+    low, high = without_outliers(values, objective)
+    most, width = max(point.step for of in points.values() for point in of), NARROW if is_narrow else WIDE
+    x, y = Axis(0, most, 40 if is_narrow else 52, width - 12), Axis(low, high, 250, 14)
+    drawn = _frame(x, y, 250, width)
     for trial in sorted(trials, key=lambda one: one.number == best):
         of = points[trial.number]
         if not of:
             continue
-        kind = f"trial {trial.state}{' best' if trial.number == best else ''}"
-        says = f"trial {trial.number}, {trial.state}: {of[-1].metrics[objective.metric]:.4g} at step {of[-1].step:,}"
+        says = f"trial {trial.number}, {trial.state}: {of[-1].metrics[objective.metric]:.4g} at {unit} {of[-1].step:,}"
         places = [(x.place(p.step), y.place(p.metrics[objective.metric])) for p in of]
         if len(places) == 1:
             (one, other), radius = places[0], 3
@@ -83,59 +103,9 @@ def curves(trials: Sequence[Trial], objective: Objective, best: int | None) -> H
                 "</title></circle>"
             )
         else:
-            drawn.append(_line(places, kind, says))
-    drawn.append(f'<text x="{WIDE - 12}" y="282" class="end note">step</text>')
-    return _scrolled(_svg(WIDE, 286, f"Learning curves of {len(trials)} trials", drawn, "wide"))
-
-
-def parallel(space: Space, trials: Sequence[Trial], objectives: Sequence[Objective], best: int | None) -> Html:
-    """A line for each trial through its settings and to its objectives; a setting it does not have is left out."""
-    shown = [trial for trial in trials if trial.best(objectives)]
-    if not shown:
-        return Html("<p class=quiet>Nothing was measured.</p>")
-    top, bottom = 62.0, 300.0
-    columns: list[tuple[str, Callable[[Trial], float | None], list[tuple[float, str]]]] = []
-    for one in space.dimensions:
-        ends = one.distribution.ends()
-        marks = [(one.distribution.place(end), _short(end)) for end in ends]
-
-        def of_setting(trial: Trial, one: Any = one) -> float | None:
-            return one.distribution.place(trial.sample[one.path]) if one.path in trial.sample else None
-
-        columns.append((one.path.removesuffix(".name").rsplit(".", 1)[-1], of_setting, marks))
-    for objective in objectives:
-        values = sorted(_value(trial, objectives, objective) for trial in shown)
-        low, high = _without_outliers(values, objective)
-
-        def of_objective(trial: Trial, objective: Objective = objective, low: float = low, high: float = high) -> float:
-            value = _value(trial, objectives, objective)
-            share = (value - low) / (high - low) if high > low else 0.5
-            return min(max(share, 0.0), 1.0)
-
-        columns.append((objective.metric, of_objective, [(0.0, f"{low:.4g}"), (1.0, f"{high:.4g}")]))
-    step = (WIDE - 120) / max(1, len(columns) - 1)
-    num_letters = max(4, int((step - 10) / 6.6))  # that fit before the next column
-    drawn, labels = list[str](), list[str]()
-    for place, (name, _, marks) in enumerate(columns):
-        x = 60 + place * step
-        drawn.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>')
-        drawn.append(f'<text x="{x:.1f}" y="{16 + 16 * (place % 2)}" class="tick strong">{text(name)}</text>')
-        for share, label in marks:
-            y = bottom - share * (bottom - top)
-            short = label if len(label) <= num_letters else f"{label[: num_letters - 1]}…"
-            labels.append(
-                f'<text x="{x + 5:.1f}" y="{y + 4:.1f}" class="value">{text(short)}<title>{text(label)}</title></text>'
-            )
-    for trial in sorted(shown, key=lambda one: one.number == best):
-        places = [
-            (60 + place * step, bottom - at * (bottom - top))
-            for place, (_, of, _) in enumerate(columns)
-            if (at := of(trial)) is not None
-        ]
-        kind = f"trial {trial.state}{' best' if trial.number == best else ''}"
-        drawn.append(_line(places, kind, f"trial {trial.number}: {_sample_text(trial)}"))
-    drawn += labels  # over the lines, to be read
-    return _scrolled(_svg(WIDE, 316, "Settings and outcome of each trial, a line each", drawn, "wide"))
+            drawn.append(line(places, trial, best, says))
+    drawn.append(f'<text x="{width - 12}" y="282" class="end note">{text(unit)}</text>')
+    return svg(width, 286, f"Learning curves of {len(trials)} trials", drawn, "" if is_narrow else "wide")
 
 
 def front(trials: Sequence[Trial], objectives: Sequence[Objective], on_front: Sequence[int]) -> Html:
@@ -144,10 +114,10 @@ def front(trials: Sequence[Trial], objectives: Sequence[Objective], on_front: Se
     shown = [trial for trial in trials if trial.best(objectives)]
     if not shown:
         return Html("<p class=quiet>Nothing was measured.</p>")
-    at = {one.number: (_value(one, objectives, first), _value(one, objectives, second)) for one in shown}
-    x = _axis([value for value, _ in at.values()], 58, WIDTH - 16)
+    at = {one.number: (value_of(one, objectives, first), value_of(one, objectives, second)) for one in shown}
+    x = _axis([value for value, _ in at.values()], 58, NARROW - 16)
     y = _axis([value for _, value in at.values()], 230, 20)
-    drawn = _frame(x, y, 230, WIDTH)
+    drawn = _frame(x, y, 230, NARROW)
     ordered = sorted((at[number] for number in on_front if number in at), key=lambda pair: pair[0])
     if len(ordered) > 1:
         corners = " ".join(f"{x.place(a):.1f},{y.place(b):.1f}" for a, b in ordered)
@@ -160,9 +130,9 @@ def front(trials: Sequence[Trial], objectives: Sequence[Objective], on_front: Se
             f'<circle class="{kind}" cx="{x.place(a):.1f}" cy="{y.place(b):.1f}" r="5"><title>{text(says)}</title>'
             "</circle>"
         )
-    drawn.append(f'<text x="{WIDTH - 16}" y="264" class="end note">{text(first.metric)}</text>')
+    drawn.append(f'<text x="{NARROW - 16}" y="264" class="end note">{text(first.metric)}</text>')
     drawn.append(f'<text x="4" y="10" class="note">{text(second.metric)}</text>')
-    return _svg(WIDTH, 270, f"{first.metric} against {second.metric}", drawn)
+    return svg(NARROW, 270, f"{first.metric} against {second.metric}", drawn, "small")
 
 
 def _axis(values: Sequence[float], start: float, end: float) -> Axis:
@@ -171,8 +141,8 @@ def _axis(values: Sequence[float], start: float, end: float) -> Axis:
     return Axis(low - room, high + room, start, end)
 
 
-def _without_outliers(values: Sequence[float], objective: Objective) -> tuple[float, float]:
-    """From the best value to three times the median's distance from it, or to the worst where that is nearer."""
+def without_outliers(values: Sequence[float], objective: Objective) -> tuple[float, float]:
+    """An axis: from the best value to three times the median's distance from it, at most to the worst."""
     ordered = sorted(values)
     low, high, median = ordered[0], ordered[-1], ordered[len(ordered) // 2]
     if objective.mode == "min":
@@ -185,28 +155,28 @@ def _frame(x: Axis, y: Axis, floor: float, width: int) -> list[str]:
     for value in y.ticks():
         at = y.place(value)
         drawn.append(f'<line class="grid" x1="{x.start}" x2="{width - 12}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        drawn.append(f'<text x="{x.start - 6}" y="{at + 4:.1f}" class="end">{_short(value)}</text>')
-    drawn += [f'<text x="{x.place(v):.1f}" y="{floor + 16}" class="tick">{_short(v)}</text>' for v in x.ticks()]
+        drawn.append(f'<text x="{x.start - 6}" y="{at + 4:.1f}" class="end">{short(value)}</text>')
+    drawn += [f'<text x="{x.place(v):.1f}" y="{floor + 16}" class="tick">{short(v)}</text>' for v in x.ticks()]
     drawn.append(f'<line class="axis" x1="{x.start}" x2="{width - 12}" y1="{floor}" y2="{floor}"/>')
     return drawn
 
 
-def _line(places: Sequence[tuple[float, float]], kind: str, says: str) -> str:
+def line(places: Sequence[tuple[float, float]], trial: Trial, best: int | None, says: str) -> str:
+    """A trial's own; `says` is read where a pointer rests on it."""
     points = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    kind = f"trial {trial.state}{' best' if trial.number == best else ''}"
     return f'<polyline class="{kind}" points="{points}"><title>{text(says)}</title></polyline>'
 
 
-def _value(trial: Trial, objectives: Sequence[Objective], objective: Objective) -> float:
+def value_of(trial: Trial, objectives: Sequence[Objective], objective: Objective) -> float:
+    """What a trial that measured anything counts by."""
     point = trial.best(objectives)
     assert point is not None
     return point.metrics[objective.metric]
 
 
-def _sample_text(trial: Trial) -> str:
-    return ", ".join(f"{path} = {_short(value)}" for path, value in trial.sample.items())
-
-
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """Three digits of a number; anything else as it is."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
     return f"{value:,}" if isinstance(value, int) else f"{float(f'{value:.3g}'):,g}"
@@ -217,12 +187,8 @@ def _round_up(least: float) -> float:
     return next(size * times for times in (1, 2, 5, 10) if size * times >= least * (1 - 1e-9))
 
 
-def _scrolled(drawing: Html) -> Html:
-    """On a phone it is moved sideways; letters would be too small otherwise."""
-    return Html(f"<div class=scroll>{drawing}</div>")
-
-
-def _svg(width: int, height: int, title: str, drawn: Sequence[str], kind: str = "") -> Html:
+def svg(width: int, height: int, title: str, drawn: Sequence[str], kind: str = "") -> Html:
+    """A drawing with a name for those who cannot see it."""
     return Html(
         f'<svg class="{kind}" viewBox="0 0 {width} {height}" role="img" aria-label="{text(title)}"><title>{text(title)}'
         f"</title>{''.join(drawn)}</svg>"

@@ -24,7 +24,8 @@ from rejoinder.shards.report.style import CSS
 from tuning.history import FAILED, FINISHED, RUNNING, STOPPED, History, Trial
 from tuning.importance import importance
 from tuning.objectives import Objective
-from tuning.report.drawing import STYLE, curves, front, parallel
+from tuning.report.drawing import STYLE, curves, front, twice
+from tuning.report.parallel import parallel
 from tuning.space import Space, value_at, with_sample
 
 
@@ -33,17 +34,19 @@ def render(recipe: Recipe, space: Space, objectives: Sequence[Objective], histor
     trials, best = history.trials, history.best(objectives)
     on_front = [trial.number for trial in history.front(objectives)]
     best_number = None if best is None else best.number
-    caption = f"{objectives[0].metric} by step; what is far off is drawn at the edge"
+    unit = "replies" if space.is_of_decoding else "step"
+    caption = f"{objectives[0].metric} by {unit}; what is far off is drawn at the edge"
+    by_step = twice(lambda narrow: curves(trials, objectives[0], best_number, unit, is_narrow=narrow))
+    lines = twice(lambda narrow: parallel(space, trials, objectives, best_number, is_tall=narrow))
     parts: list[tuple[str, str, list[str]]] = [
         ("best", "The best recipe", _best(recipe, space, objectives, best)),
         (
-            "curves", "Learning curves",
-            [_keys(), figure(caption, curves(trials, objectives[0], best_number))],
+            "curves", "As replies were made" if space.is_of_decoding else "Learning curves",
+            [_keys(), figure(caption, by_step)],
         ),
         (
             "settings", "Settings side by side",
-            [_keys(), figure("One line a trial, from its settings to what came of them",
-                             parallel(space, trials, objectives, best_number))],
+            [_keys(), figure("One line a trial, from its settings to what came of them", lines)],
         ),
         ("importance", "What mattered", _importance(space, objectives, trials)),
         *([("front", "Pareto front", _front(trials, objectives, on_front))] if len(objectives) > 1 else []),
@@ -51,13 +54,13 @@ def render(recipe: Recipe, space: Space, objectives: Sequence[Objective], histor
     ]  # fmt: skip
     links = "".join(f'<a href="#{name}">{text(title)}</a>' for name, title, _ in parts)
     sections = "".join(section(name, title, *inside) for name, title, inside in parts)
-    folder = text(history.folder.name)
+    folder, units = text(history.folder.name), "replies" if space.is_of_decoding else "steps"
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>Search {folder}</title><style>{CSS}{STYLE}</style></head><body>"
         f"<header><p class=quiet>Search <code>{folder}</code></p><h1>{_headline(objectives, best, trials)}</h1>"
-        f'<nav aria-label="Parts of this page">{links}</nav>{_tiles(history)}</header><main>{sections}</main>'
+        f'<nav aria-label="Parts of this page">{links}</nav>{_tiles(history, units)}</header><main>{sections}</main>'
         f"<footer>Space <code>{text(space.name)}</code>, search {text(recipe.tuning.search)}, scheduler "
         f"{text(recipe.tuning.scheduler)}, seed {recipe.tuning.seed}. Every event is a line of trials.jsonl beside "
         "this page.</footer></body></html>\n"
@@ -71,7 +74,7 @@ def _headline(objectives: Sequence[Objective], best: Trial | None, trials: Seque
     return Html(f"<em>{shown}</em> in trial {best.number}, the best of {len(trials)}")
 
 
-def _tiles(history: History) -> Html:
+def _tiles(history: History, unit: str) -> Html:
     trials = history.trials
     of_state = {state: sum(trial.state == state for trial in trials) for state in (FINISHED, STOPPED, FAILED, RUNNING)}
     states = ", ".join(f"{count} {state}" for state, count in of_state.items() if count)
@@ -79,7 +82,7 @@ def _tiles(history: History) -> Html:
     tiles = [
         (str(len(trials)), f"trials: {states}"),
         *([(number(history.num_tokens), "tokens of batches")] if history.num_tokens else []),
-        (number(sum(trial.points[-1].step - trial.first_step for trial in trials if trial.points)), "steps"),
+        (number(sum(trial.points[-1].step - trial.first_step for trial in trials if trial.points)), unit),
         (console.duration(sum(trial.seconds(time.time()) for trial in trials)), "of all trials together"),
         (console.duration(elapsed_s), "from begin to end"),
     ]
@@ -96,11 +99,13 @@ def _keys() -> Html:
 def _best(recipe: Recipe, space: Space, objectives: Sequence[Objective], best: Trial | None) -> list[str]:
     if best is None:
         return [Html("<p>There is none yet.</p>")]
-    rows = [[identifier(path), _shown(value), _shown(value_at(recipe, path))] for path, value in best.sample.items()]
+    rows = [[_path(path), identifier(_shown(value)), identifier(_shown(value_at(recipe, path)))]
+            for path, value in best.sample.items()]  # fmt: skip
+    job = "chat" if space.is_of_decoding else "train"
     yaml = with_sample(recipe, best.sample).to_yaml()
     return [
-        table(["setting", "best", "recipe"], rows),
-        Html("<p class=quiet>As a whole it stands in best.yaml, ready for <code>python jobs/train.py</code>.</p>"),
+        table(["setting", "best", "recipe"], rows, "settings"),
+        Html(f"<p class=quiet>As a whole it stands in best.yaml, ready for <code>python jobs/{job}.py</code>.</p>"),
         folded("best.yaml", Html(f"<pre>{text(yaml)}</pre>")),
     ]
 
@@ -110,7 +115,7 @@ def _importance(space: Space, objectives: Sequence[Objective], trials: Sequence[
     if found is None:
         return [Html("<p>Too few trials to say.</p>")]
     most = max(found.shares.values()) or 1
-    rows = [[identifier(path), Bar(share / most, "valid"), percent(share)] for path, share in found.shares.items()]
+    rows = [[_path(path), Bar(share / most, "valid"), percent(share)] for path, share in found.shares.items()]
     return [
         table(["setting", "", "of the differences"], rows),
         Html(
@@ -131,7 +136,7 @@ def _front(trials: Sequence[Trial], objectives: Sequence[Objective], on_front: S
     return [
         Html("<div class=side>"),
         figure("No trial is better in everything than those on the line", front(trials, objectives, on_front)),
-        table(["", *(objective.metric for objective in objectives)], rows),
+        table(["", *(identifier(objective.metric) for objective in objectives)], rows),
         Html("</div>"),
     ]
 
@@ -152,14 +157,20 @@ def _cost(history: History, objectives: Sequence[Objective], on_front: Sequence[
                 *([] if space.is_of_decoding else [number(trial.num_tokens)]),
             ]
         )  # fmt: skip
-    measured = [one.metric for one in objectives]
-    head = ["trial", "state", *measured, "", "time", "step", *([] if space.is_of_decoding else ["tokens"])]
+    measured = [identifier(one.metric) for one in objectives]
+    unit = "replies" if space.is_of_decoding else "step"
+    head = ["trial", "state", *measured, "", "time", unit, *([] if space.is_of_decoding else ["tokens"])]
     samples = "".join(
         f"<li>trial {trial.number}: {_settings(trial)}"
         + (f" — <b>{text(trial.state)}</b>: {text(trial.reason)}" if trial.reason else "")
         for trial in trials
     )
-    return [table(head, rows), folded("Settings and reasons", Html(f"<ul>{samples}</ul>"), count=len(trials))]
+    return [table(head, rows, "cost"), folded("Settings and reasons", Html(f"<ul>{samples}</ul>"), count=len(trials))]
+
+
+def _path(path: str) -> Html:
+    """That may be broken after its dots, too."""
+    return Html(identifier(path).replace(".", ".<wbr>"))
 
 
 def _settings(trial: Trial) -> Html:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,10 @@ import torch
 from ray import tune
 
 from rejoinder import catalog, checkpoints
+from rejoinder.errors import TuningError
 from rejoinder.evaluation import FIGURES, Bootstrap, in_ids_of
 from rejoinder.evaluation.answers import answers, drawn
-from rejoinder.evaluation.metrics import ROOM, Answers, statistics
+from rejoinder.evaluation.metrics import ROOM, Answers, problems, statistics
 from rejoinder.recipe import PluginSettings, Recipe
 from rejoinder.registry import tracked_run
 from rejoinder.shards import Prepared, ShardSet, fetched
@@ -53,7 +55,7 @@ def _measured(recipe: Recipe, prepared: Prepared, checkpoint: Folder) -> Any:
     conversations = [shard_set.conversation_id(number) for number in range(len(shard_set))]
     numbers = drawn(conversations, recipe.tuning.num_exchanges)
     wanted = dict.fromkeys([*_ALWAYS, *(name for name in recipe.tuning.objectives or () if name in FIGURES)])
-    plugins = _plugins(wanted)
+    plugins = plugins_of(recipe, wanted)
     model, human, replying_s = list[str](), list[str](), 0.0
     for part in range(_NUM_PARTS):
         share = numbers[part * len(numbers) // _NUM_PARTS : (part + 1) * len(numbers) // _NUM_PARTS]
@@ -70,7 +72,24 @@ def _measured(recipe: Recipe, prepared: Prepared, checkpoint: Folder) -> Any:
         yield len(model), known | {"s_per_reply": replying_s / len(model)}
 
 
-def _plugins(figures: Any) -> list[PluginSettings]:
-    """The metrics that give these figures."""
-    modules = [catalog.pick(ROOM, name) for name in catalog.names(ROOM)]
-    return [module.Settings() for module in modules if set(module.FIGURES) & set(figures)]
+def plugins_of(recipe: Recipe, figures: Collection[str]) -> list[PluginSettings]:
+    """The metrics that give these figures, set as in the recipe where it has them.
+
+    Raises TuningError for one that cannot do without settings, or that cannot be computed here.
+    """
+    own, found = {settings.name: settings for settings in recipe.evaluation.metrics}, list[PluginSettings]()
+    for name in catalog.names(ROOM):
+        module = catalog.pick(ROOM, name)
+        given = [figure for figure in figures if figure in module.FIGURES]
+        if not given:
+            continue
+        try:
+            found.append(own[name] if name in own else module.Settings())
+        except ValueError:
+            raise TuningError(
+                f"tuning.objectives: {given[0]} is a figure of the metric {name}, which needs settings; put it among "
+                "evaluation.metrics (docs/evaluation.md)"
+            ) from None
+    for problem in problems(found):
+        raise TuningError(problem)
+    return found

@@ -181,6 +181,8 @@ class History:
                 self.trials.append(Trial(number, event["sample"], event["parent"], event["until_step"]))
             trial = self.trials[number]
             trial.batch_tokens, trial.begun_s = event["batch_tokens"], now_s
+            if trial.state != RUNNING:  # a budget had cut it off, and is larger now
+                trial.state, trial.reason = RUNNING, ""
             if trial.parent is not None:
                 trial.first_step = self.trials[trial.parent].points[-1].step if self.trials[trial.parent].points else 0
         elif kind == "point":

@@ -13,7 +13,12 @@ from ray import PlacementGroupID, get_runtime_context
 from ray.train import UserCallback
 from ray.train.v2._internal.execution.callback import ControllerCallback, WorkerGroupCallback
 from ray.train.v2._internal.execution.worker_group import worker_group
-from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.placement_group import (
+    PlacementGroup,
+    placement_group,
+    placement_group_table,
+    remove_placement_group,
+)
 from ray.util.queue import Empty, Queue
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -75,6 +80,12 @@ class TellsItsGroup(ControllerCallback, WorkerGroupCallback):
         group = placement_group(*words, **named)
         self._reports.group(group.id.hex())
         return group
+
+
+def groups() -> set[str]:
+    """The ids of the groups that this job holds; they end with the job's."""
+    job = get_runtime_context().get_job_id()
+    return {id for id, of in placement_group_table().items() if of["state"] != "REMOVED" and id.endswith(job)}
 
 
 def free(group: str) -> None:

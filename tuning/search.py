@@ -28,13 +28,15 @@ from tuning import population, searchers
 from tuning.adapters import Decisions, Ending, Judge, Samples
 from tuning.display import Display
 from tuning.history import FAILED, FINISHED, RUNNING, STOPPED, History, Trial, has_number
-from tuning.objectives import Objective
-from tuning.reports import GROUP, free
+from tuning.objectives import OF_DECODING, OF_TRAINING, Objective
+from tuning.reports import GROUP, free, groups
 from tuning.space import Space
 from tuning.trial import FACTS, FAILURE, Work, folder_of, reason, recipe_of
 
 DRIVER_MEMORY_BYTES = 256 * 2**20
 """What a trial's driver is placed by."""
+_CUT_OFF = "the search's budget was spent"
+"""Why trials ended that go on as soon as there is more of it."""
 
 
 @dataclass
@@ -63,7 +65,10 @@ class Search:
         for trial in self.history.trials:
             if trial.state == RUNNING and trial.until_step and trial.first_step + trial.num_steps >= trial.until_step:
                 self.history.end(trial.number, FINISHED)  # the driver was lost before it noted that
-        self._left_over = [trial.number for trial in self.history.trials if trial.state == RUNNING]
+        has_more = not self.is_over()  # than an earlier session had, which cut trials off
+        self._left_over = [
+            trial.number for trial in self.history.trials if trial.state == RUNNING or (has_more and _is_cut_off(trial))
+        ]
         for trial in self.history.trials:
             self._judge.hear(trial)
         self.display = Display(self)
@@ -177,7 +182,8 @@ class Search:
         """Runs trials until there are no more, or a budget is spent. Raises Stopped when somebody wants it to end."""
         if "REJOINDER_DEBUG" not in os.environ:  # what it says of lost trials, with tracebacks, the display says too
             logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-        ray_name = f"{self.history.folder.name}-{int(time.time())}"
+        ray_name, groups_before = f"{self.history.folder.name}-{int(time.time())}", groups()
+        kept = "" if self.space.is_of_decoding else ", whose last checkpoints are kept"
         ray_storage = Storage(self.recipe).ray
         tuner = tune.Tuner(
             tune.with_resources(trial_function, {"memory": DRIVER_MEMORY_BYTES}),
@@ -191,8 +197,10 @@ class Search:
             ),
         )  # fmt: skip
         try:
-            with stop_signals("ending; trials that run keep their last checkpoints") as self.signals, self.display:
+            with stop_signals(f"ending the trials{kept}") as self.signals, self.display:
                 run_while_signals_are_heard(tuner.fit)
+            for group in groups() - groups_before:  # of trials that ended with the search, told of or not
+                free(group)
         except Exception as error:
             for cause in _causes(error):
                 if isinstance(cause, TuningError):  # Tune wraps what our own decisions raise
@@ -206,10 +214,13 @@ class Search:
                 f"stopped by {self.signals.received}: {ended} of {self.num_trials} trials have ended and are kept in "
                 f"{self.history.folder}; the same command goes on from there"
             )
+        self.cut_off()
+
+    def cut_off(self) -> None:
+        """Ends what ran still when the budget was spent; it goes on when there is more."""
         for trial in self.history.trials:
             if trial.state == RUNNING:
-                state = STOPPED if trial.points else FAILED
-                self.history.end(trial.number, state, f"the search's budget was spent: {self.spent}")
+                self.history.end(trial.number, STOPPED, f"{_CUT_OFF}: {self.spent}")
 
     def _next_work(self, *, peek: bool = False) -> Work | str | None:
         """Work, FINISHED, or None to wait."""
@@ -256,7 +267,7 @@ class Search:
         """Deletes the checkpoints of ended trials, if they ended long enough ago for their workers to be gone."""
         for trial in self.history.trials:
             folder = folder_of(self.history.folder, trial.number)
-            if trial.state == RUNNING or trial.number in kept or not folder.directory.exists():
+            if trial.state == RUNNING or trial.number in kept or _is_cut_off(trial) or not folder.directory.exists():
                 continue
             ended_s = trial.facts.get("recorded_s") or _changed_s(folder)
             if time.time() - ended_s >= settled_s:
@@ -295,8 +306,12 @@ def folder_of_search(recipe: Recipe, name: str) -> Folder:
 
 def _is_metric(name: str, value: object) -> bool:
     """Tune adds some of its own to what a trial reports."""
-    ours = name.startswith("valid_") or name in ("num_parameters", "chrf", "f1", "distinct_2", "s_per_reply")
+    ours = name.startswith("valid_") or name in OF_TRAINING or name in OF_DECODING
     return ours and isinstance(value, int | float)
+
+
+def _is_cut_off(trial: Trial) -> bool:
+    return trial.state == STOPPED and trial.reason.startswith(_CUT_OFF)
 
 
 def _changed_s(folder: Folder) -> float:

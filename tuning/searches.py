@@ -17,7 +17,7 @@ from rejoinder.registry import Ended, tracked_search
 from rejoinder.shards import Prepared
 from rejoinder.storage import Folder, Storage, locked, sha256_of
 from tuning import population, searchers
-from tuning.decoding_trial import decoding_trial
+from tuning.decoding_trial import decoding_trial, plugins_of
 from tuning.history import FAILED, FILE, FINISHED, STOPPED, History, Trial
 from tuning.objectives import Objective, read_objectives
 from tuning.report import PAGE, write_report
@@ -97,6 +97,12 @@ def search_decoding(recipe: Recipe, prepared: Prepared, checkpoint: Path, *, fre
         raise TuningError(f"tuning.space = {recipe.tuning.space}: its settings decide on training; leave --of away")
     if recipe.tuning.search == "pbt":
         raise TuningError("tuning.search = pbt: a population learns, and decoding does not; set random, grid or optuna")
+    if recipe.tuning.max_tokens is not None:
+        raise TuningError(
+            f"tuning.max_tokens = {recipe.tuning.max_tokens}: counts what trials learn from, and decoding does not "
+            "learn; set tuning.num_trials or tuning.max_wall_s"
+        )
+    plugins_of(recipe, recipe.tuning.objectives or ())
     checkpoints.verify(checkpoint)
     shared = Storage(recipe).holding(checkpoint)
     basis = prepared.manifest.fingerprint + sha256_of(checkpoint / checkpoints.MANIFEST)
@@ -146,7 +152,7 @@ def _run(
                 write_report(made)
         if made.spent:
             console.say(f"   ended by {made.spent}")
-        found = _found(recipe, space, history, objectives)
+        found = _found(recipe, space, history, objectives, made.spent)
         folder.write_text(BEST, found.recipe.to_yaml())
         made.clear_all_but({trial.number for trial in found.front})
     return found
@@ -178,9 +184,16 @@ def _run_name(history: History) -> str:
     return f"search-{history.folder.name}-{history.born_ms:x}"
 
 
-def _found(recipe: Recipe, space: Space, history: History, objectives: tuple[Objective, ...]) -> Found:
+def _found(
+    recipe: Recipe, space: Space, history: History, objectives: tuple[Objective, ...], spent: str | None = None
+) -> Found:
     best = history.best(objectives)
     failed = [trial for trial in history.trials if trial.state == FAILED]
+    if best is None and spent and len(failed) < len(history.trials):
+        raise TuningError(
+            f"none of the {len(history.trials)} trials had measured anything when {spent} was spent; give more, and "
+            f"the same command goes on with what is kept in {history.folder}"
+        )
     if best is None:
         first = f"; the first one: {failed[0].reason}" if failed else ""
         raise TuningError(

@@ -197,6 +197,17 @@ def test_reports_of_a_restarted_trial_are_not_taken_twice(make_space: Make, make
     assert set(trial.points[0].metrics) == {"valid_loss", "valid_perplexity", "s"}
 
 
+def test_all_that_a_trial_of_decoding_settings_measures_is_recorded(make_space: Make, make_search: Make) -> None:
+    lines = {"decoding.repetition_penalty": {"choice": [1, 1.2]}}
+    search = make_search(make_space(lines, "tuning.objectives=[word_f1, distinct_1]"))
+    search.next_config("a")
+    measured = {"word_f1": 0.5, "distinct_1": 0.1, "chrf": 20.0, "s_per_reply": 0.2}
+    assert search.goes_on("a", {"step": 2, **measured, "time_total_s": 3.0})
+    (trial,) = search.history.trials
+    assert trial.points[0].metrics == {**measured, "s": pytest.approx(0, abs=60)}
+    assert search.history.best(search.objectives) is trial
+
+
 def test_the_search_ends_with_its_budget_of_tokens(make_space: Make, make_search: Make, play: Make) -> None:
     words = ("tuning.num_trials=50", "tuning.max_tokens=100000", "tuning.scheduler=none")
     search = make_search(make_space(RATES, *words), num_concurrent=1)
@@ -204,6 +215,35 @@ def test_the_search_ends_with_its_budget_of_tokens(make_space: Make, make_search
     batch = search.recipe.training.batch_tokens
     assert 100_000 <= search.history.num_tokens <= 100_000 + 10 * batch
     assert search.spent == "tuning.max_tokens = 100,000"
+
+
+def test_trials_that_a_budget_cut_off_go_on_when_there_is_more_of_it(
+    make_space: Make, make_search: Make, play: Make
+) -> None:
+    words = ("tuning.num_trials=4", "tuning.scheduler=none")
+    little = make_space(RATES, *words, "tuning.max_tokens=20000")
+    search = make_search(little)
+    play(search, falls)
+    search.cut_off()
+    assert [(trial.state, trial.reason) for trial in search.history.trials] == [
+        (STOPPED, "the search's budget was spent: tuning.max_tokens = 20,000")
+    ] * 2
+    assert not make_search(little).has_work
+    again = make_search(make_space(RATES, *words))
+    assert play(again, falls) == [0, 1, 2, 3]
+    assert states(again) == [FINISHED] * 4
+    assert [[point.step for point in trial.points] for trial in again.history.trials] == [list(range(10, 101, 10))] * 4
+    assert again.history.trials[0].reason == ""
+
+
+def test_a_budget_that_was_spent_before_anything_was_measured_is_said(make_space: Make, make_search: Make) -> None:
+    search = make_search(make_space(RATES, "tuning.max_wall_s=1000"))
+    search.next_config("a")
+    search.history.earlier_s = 1001
+    assert search.is_over()
+    search.cut_off()
+    with pytest.raises(TuningError, match=r"none of the 1 trials had measured anything when tuning\.max_wall_s = 1000"):
+        _found(search.recipe, search.space, search.history, search.objectives, search.spent)
 
 
 def test_the_search_ends_with_its_budget_of_time(make_space: Make, make_search: Make, play: Make) -> None:
@@ -256,6 +296,14 @@ def test_several_objectives_come_to_a_front(make_space: Make, make_search: Make,
     search = make_search(make_space(lines, *words))
     play(search, lambda sample, step: {8: 3.0, 16: 2.0, 24: 2.5, 32: 1.0}[sample["model.width"]])
     assert [trial.sample["model.width"] for trial in search.history.front(search.objectives)] == [8, 16, 32]
+
+
+def test_the_median_stops_what_is_worse_than_the_others(make_space: Make, make_search: Make, play: Make) -> None:
+    lines = {"training.learning_rate": {"choice": [0.01, 0.011, 0.012, 0.9]}}
+    search = make_search(make_space(lines, "tuning.search=grid", "tuning.scheduler=median", "tuning.grace_steps=20"), 3)
+    play(search, falls)
+    assert states(search) == [FINISHED] * 3 + [STOPPED]
+    assert search.history.trials[3].reason == "median at step 20"
 
 
 def test_hyperband_gives_trials_different_graces(make_space: Make) -> None:

@@ -54,6 +54,27 @@ def test_tpe_learns_where_the_good_settings_are(make_space: MakeSpace) -> None:
     assert costs("optuna")[10] < costs("random")[10] / 2  # the median of the second half of the trials
 
 
+def test_tpe_looks_for_a_whole_front_where_there_are_several_objectives(make_space: MakeSpace) -> None:
+    """Wide is good for the one and bad for the other; a seed that is far from 50 is bad for both."""
+    both = read_objectives(["valid_loss", "num_parameters"], is_of_decoding=False)
+
+    def tried(search: str) -> list[tuple[int, int]]:
+        lines = {"model.width": {"int": [8, 200]}, "training.seed": {"int": [0, 99]}}
+        space, trials = make_space(lines, f"tuning.search={search}", "tuning.num_random_trials=8"), list[Trial]()
+        for number in range(32):
+            sample = next_sample(space, space.recipe.tuning, both, trials)
+            assert sample is not None
+            width, away = sample["model.width"], abs(sample["training.seed"] - 50)
+            metrics = {"valid_loss": 1000 / width + away, "num_parameters": width + away}
+            trials.append(Trial(number, sample, state=FINISHED, points=[Point(100, metrics, 1.0)]))
+        return [(trial.sample["model.width"], abs(trial.sample["training.seed"] - 50)) for trial in trials[8:]]
+
+    learnt, by_chance = tried("optuna"), tried("random")
+    assert sorted(away for _, away in learnt)[12] < 0.75 * sorted(away for _, away in by_chance)[12]
+    widths = [width for width, _ in learnt]
+    assert min(widths) < 20 < 60 < max(widths)
+
+
 def test_tpe_takes_trials_that_were_stopped_failed_or_run_still(make_space: MakeSpace) -> None:
     space = make_space(RATES, "tuning.num_random_trials=2")
     trials = searched(space, 4)

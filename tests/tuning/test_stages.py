@@ -36,8 +36,13 @@ def test_a_space_of_training_is_not_searched_on_a_checkpoint(
 ) -> None:
     with pytest.raises(TuningError, match=r"its settings decide on training; leave --of away"):
         search_decoding(make_recipe("training.num_steps=100"), prepared, tmp_path)
-    with pytest.raises(TuningError, match=r"a population learns, and decoding does not"):
-        search_decoding(make_recipe("tuning.space=decoding", "tuning.search=pbt"), prepared, tmp_path)
+    for words, said in (
+        ("tuning.search=pbt", r"a population learns, and decoding does not"),
+        ("tuning.max_tokens=5", r"tuning\.max_tokens = 5: .* decoding does not learn; set tuning\.num_trials or"),
+        ("tuning.objectives=[embedding_greedy]", r"embedding_greedy is a figure of the metric embedding, which needs"),
+    ):
+        with pytest.raises(TuningError, match=said):
+            search_decoding(make_recipe("tuning.space=decoding", words), prepared, tmp_path)
 
 
 def test_a_wrong_space_is_said_before_shards_are_made(make_recipe: MakeRecipe, tmp_path: Path) -> None:

@@ -58,10 +58,11 @@ class Signals:
 
 
 @contextmanager
-def stop_signals(then: str = "saving at the next step, then ending") -> Iterator[Signals]:
-    """Within the block the first Ctrl-C or SIGTERM is only noted, and `then` said; the second raises Stopped at once.
+def stop_signals(follows: str = "saving at the next step, then ending") -> Iterator[Signals]:
+    """Within the block the first Ctrl-C or SIGTERM is only noted; the second one raises Stopped at once.
 
-    Signals can be caught in a program's main thread alone; in another one they do what they always did.
+    `follows` is what people are told will happen. Signals can be caught in a program's main thread alone; in another
+    one they do what they always did.
     """
     signals = Signals()
     if threading.current_thread() is not threading.main_thread():
@@ -74,7 +75,7 @@ def stop_signals(then: str = "saving at the next step, then ending") -> Iterator
             restore()
             raise Stopped(f"stopped at once by the second {name}; the same command goes on from the last checkpoint")
         signals.received = name
-        console.say(f"   {name}: {then}; once more ends at once")
+        console.say(f"   {name}: {follows}; once more ends at once")
 
     def restore() -> None:
         for number, handler in before.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,7 +79,7 @@ def test_mlflow_knows_its_signature_and_an_input_example(
     assert metrics["test_perplexity"] == 12.18
 
 
-def test_mlflow_loads_and_runs_it_elsewhere_without_any_pickle(
+def test_mlflow_loads_and_runs_it_elsewhere_without_any_pickle_and_refuses_one_that_was_changed(
     recipe: Recipe, make_run: MakeRun, run_id: str, evaluation: Evaluation, tmp_path: Path
 ) -> None:
     registry = Registry(recipe)
@@ -90,15 +91,23 @@ def test_mlflow_loads_and_runs_it_elsewhere_without_any_pickle(
         "import rejoinder\n"
         "assert '/artifacts/' in rejoinder.__file__, rejoinder.__file__  # the code that the version brought\n"
         "print('REPLY', repr(reply))\n"
+        "copy = mlflow.artifacts.download_artifacts('models:/chat@candidate', dst_path=sys.argv[1])\n"
+        "open(f'{copy}/artifacts/documents/model_card.md', 'a').write('harmless')\n"
+        "try:\n"
+        "    mlflow.pyfunc.load_model(copy)\n"
+        "except Exception as error:\n"
+        "    print('REFUSED', error)\n"
     )
     environment = os.environ | {"MLFLOW_TRACKING_URI": registry.uri, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
     environment.pop("PYTHONPATH", None)
+    (tmp_path / "copy").mkdir()
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120,
-        check=False,
+        [sys.executable, "-c", program, str(tmp_path / "copy")], cwd=tmp_path, env=environment, capture_output=True,
+        text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "REPLY" in done.stdout
+    assert re.search(r"REFUSED .*model_card\.md: damaged", done.stdout), done.stdout
     pickles = [path for path in Path(recipe.storage.uri).rglob("*") if path.suffix in (".pkl", ".pickle", ".pt")]
     assert pickles == []
 

@@ -189,7 +189,7 @@ def _found(
 ) -> Found:
     best = history.best(objectives)
     failed = [trial for trial in history.trials if trial.state == FAILED]
-    if best is None and spent and len(failed) < len(history.trials):
+    if best is None and spent and (not history.trials or len(failed) < len(history.trials)):
         raise TuningError(
             f"none of the {len(history.trials)} trials had measured anything when {spent} was spent; give more, and "
             f"the same command goes on with what is kept in {history.folder}"

@@ -117,6 +117,8 @@ def test_what_became_of_trials_is_in_their_runs(recipe: Recipe, prepared: Prepar
     assert statuses == {"a": "FINISHED", "b": "KILLED", "c": "FAILED", "d": "KILLED"}
     notes = {name: run.data.tags.get("mlflow.note.content") for name, run in runs.items()}
     assert notes == {"a": None, "b": "asha at step 20", "c": "out of memory", "d": None}
+    with tracked_run(recipe, prepared, "b", parent_run_id=parent.run_id):  # it goes on
+        assert "mlflow.note.content" not in client.get_run(ids["b"]).data.tags
 
 
 def test_all_settings_are_in_the_run_however_many_there_are(

@@ -1,4 +1,4 @@
-"""Searches on a real Ray: populations, schedulers, several objectives, failures, a search that is stopped."""
+"""Searches on a real Ray: populations, schedulers, several objectives, failures, budgets, decoding settings."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import yaml
 from mlflow import MlflowClient
 from ray.util import placement_group_table
 
+from rejoinder.errors import TuningError
 from rejoinder.recipe import Recipe
 from rejoinder.registry.connection import tracking_uri
 from rejoinder.registry.lineage import code_links
 from rejoinder.shards import Prepared, read_manifest
 from rejoinder.storage import Folder
-from tuning import search
+from tuning import search, search_decoding
 from tuning.history import FAILED, FINISHED, STOPPED, Trial
 from tuning.searches import Found
 from tuning.trial import run_name_of
@@ -34,9 +35,14 @@ TOO_WIDE = 2**43
 
 
 @pytest.fixture
-def searched(make_recipe: Callable[..., Recipe], prepared_set: Path, tmp_path: Path) -> Callable[..., Found]:
+def prepared(prepared_set: Path) -> Prepared:
+    """The set that all trials share."""
+    return Prepared(Folder(prepared_set), read_manifest(prepared_set), reused=True)
+
+
+@pytest.fixture
+def searched(make_recipe: Callable[..., Recipe], prepared: Prepared, tmp_path: Path) -> Callable[..., Found]:
     """`searched({"training.seed": {"int": [0, 9]}}, "tuning.num_trials=3")`: a search of it, over."""
-    prepared = Prepared(Folder(prepared_set), read_manifest(prepared_set), reused=True)
 
     def run(lines: dict[str, Any], *words: str) -> Found:
         file = tmp_path / "own.yaml"
@@ -63,9 +69,10 @@ def test_a_population_goes_on_from_the_better_ones_checkpoints(searched: Callabl
     assert statuses(found) == ["FINISHED"] * 4
 
 
-def test_a_trial_is_stopped_another_finds_no_memory_and_the_others_make_a_front(
+def test_one_trial_is_cut_off_and_goes_on_one_is_stopped_one_finds_no_memory_and_the_rest_makes_a_front(
     searched: Callable[..., Found],
 ) -> None:
+    """The budget of the first go is spent with the first tokens; the second one has none."""
     lines = {
         "model.name": "transformer",
         "model.num_heads": 2,
@@ -75,15 +82,20 @@ def test_a_trial_is_stopped_another_finds_no_memory_and_the_others_make_a_front(
     }
     words = (
         "tuning.objectives=[valid_loss, num_parameters]", "tuning.search=grid", "tuning.scheduler=hyperband",
-        "tuning.num_brackets=1", "tuning.reduction_factor=2", "tuning.max_concurrent_trials=1", "tuning.num_steps=100",
+        "tuning.num_brackets=1", "tuning.reduction_factor=2", "tuning.max_concurrent_trials=1", "tuning.num_steps=60",
         "training.num_steps=300", "training.learning_rate=0.01", "training.validate_every_steps=10",
         "tuning.grace_steps=10",
     )  # fmt: skip
+    (cut_off,) = searched(lines, *words, "tuning.max_tokens=1").history.trials
+    assert (cut_off.state, cut_off.reason) == (STOPPED, "the search's budget was spent: tuning.max_tokens = 1")
+    assert held_groups() == []  # --train-best would wait for what they hold
+
     found = searched(lines, *words)
     good, slow, too_wide = found.history.trials
     assert [trial.state for trial in found.history.trials] == [FINISHED, STOPPED, FAILED]
+    assert good.points[: len(cut_off.points)] == cut_off.points
     assert slow.reason == f"hyperband at step {slow.points[-1].step}"
-    assert (good.points[-1].step, slow.points[-1].step < 100) == (100, True)
+    assert (good.points[-1].step, slow.points[-1].step < 60) == (60, True)
     assert too_wide.reason.startswith("out of memory: RuntimeError: ")
     assert found.front == [good, slow]  # which has fewer weights
     assert found.trial is good
@@ -94,18 +106,28 @@ def test_a_trial_is_stopped_another_finds_no_memory_and_the_others_make_a_front(
     assert "out of memory" in page
 
 
-def test_the_median_stops_what_is_worse_than_the_others(searched: Callable[..., Found]) -> None:
-    """Three at a time, so that the fourth is measured against three that were there before."""
-    rates = {"training.learning_rate": {"choice": [0.01, 0.0101, 0.0102, 1e-9]}}
+def test_decoding_settings_are_searched_on_a_models_replies(
+    make_recipe: Callable[..., Recipe], prepared: Prepared, make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    """In two goes: at first there is so little time that it is spent before anything is measured."""
+    file = tmp_path / "own.yaml"
+    file.write_text("decoding.repetition_penalty: {choice: [1.0, 5.0]}\n")
     words = (
-        "tuning.search=grid", "tuning.scheduler=median", "tuning.max_concurrent_trials=3", "tuning.grace_steps=10",
-        "training.num_steps=60", "training.validate_every_steps=10",
+        f"tuning.space={file}", "tuning.search=grid", "tuning.num_exchanges=8", "tuning.grace_steps=8",
+        "tuning.objectives=[word_f1, distinct_1]",
     )  # fmt: skip
-    found = searched(rates, *words)
-    *good, slow = found.history.trials
-    assert [(trial.state, trial.points[-1].step) for trial in good] == [(FINISHED, 60)] * 3
-    assert (slow.state, slow.reason) == (STOPPED, f"median at step {slow.points[-1].step}")
-    assert slow.points[-1].step < 60
+    checkpoint = make_checkpoint()
+    with pytest.raises(TuningError, match=r"had measured anything when tuning\.max_wall_s = 1\.5 was spent; give more"):
+        search_decoding(make_recipe(*words, "tuning.max_wall_s=1.5"), prepared, checkpoint)
+    found = search_decoding(make_recipe(*words), prepared, checkpoint)
+    trials = found.history.trials
+    assert [(trial.state, trial.reason) for trial in trials] == [(FINISHED, "")] * 2
+    assert [[point.step for point in trial.points] for trial in trials] == [[2, 4, 6, 8]] * 2
+    assert {"word_f1", "distinct_1", "chrf", "s_per_reply"} <= set(found.metrics)
+    assert found.recipe.decoding.repetition_penalty == found.trial.sample["decoding.repetition_penalty"]
+    assert found.trial in found.front
+    assert statuses(found) == ["FINISHED"] * 2
+    assert not list(found.folder.directory.glob("trial-*"))  # nothing was trained
 
 
 def loss(trial: Trial) -> float:
@@ -130,11 +152,16 @@ def statuses(found: Found) -> list[str]:
     return [run.info.status for run in ordered]
 
 
-def test_a_search_leaves_nothing_behind_that_would_hold_cpus() -> None:
-    """After the searches above, some trials of which were stopped."""
+def held_groups() -> list[Any]:
+    """Placement groups that would keep others from CPUs; Ray may take a moment to give them back."""
     give_up_at = time.monotonic() + 60
     while (held := [of for of in placement_group_table().values() if of["state"] != "REMOVED"]) and (
         time.monotonic() < give_up_at
     ):
         time.sleep(0.5)
-    assert held == []
+    return held
+
+
+def test_a_search_leaves_nothing_behind_that_would_hold_cpus() -> None:
+    """After the searches above, some trials of which were stopped."""
+    assert held_groups() == []

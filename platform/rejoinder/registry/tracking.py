@@ -147,6 +147,8 @@ def _put_under(client: MlflowClient, run_id: str, parent_run_id: str) -> None:
     of_parent = client.get_run(parent_run_id).data.tags
     code = {name: of_parent[name] for name in CODE_TAGS if name in of_parent}
     _tag(client, run_id, {PARENT_TAG: parent_run_id, **code})
+    if NOTE_TAG in client.get_run(run_id).data.tags:
+        client.delete_tag(run_id, NOTE_TAG)  # why it had ended, before it went on
 
 
 def _tag(client: MlflowClient, run_id: str, tags: dict[str, str]) -> None:

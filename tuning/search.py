@@ -294,9 +294,14 @@ def num_concurrent(recipe: Recipe, *, workers: int, cpus: int, gpus: int) -> int
     """How many whole trials the cluster has room for. Raises ClusterError where there is room for none."""
     fitting = cluster.room(recipe, is_whole=True) // workers
     if fitting == 0:
-        what = f"one trial ({workers} worker{'s' if workers > 1 else ''} of {cpus} CPU)"
-        cluster.require(recipe, workers * cpus, workers * gpus, what)
+        require_room(recipe, workers, cpus, gpus, cluster.require)
     return max(1, min(fitting, recipe.tuning.max_concurrent_trials or fitting))
+
+
+def require_room(recipe: Recipe, workers: int, cpus: int, gpus: int, ask: Callable[..., None]) -> None:
+    """Raises ClusterError where one trial has no room; `ask` the cluster, or this machine before it has one."""
+    what = f"one trial ({workers} worker{'s' if workers > 1 else ''} of {cpus} CPU)"
+    ask(recipe, workers * cpus, workers * gpus, what)
 
 
 def folder_of_search(recipe: Recipe, name: str) -> Folder:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ray import tune
 
-from rejoinder import checkpoints, console
+from rejoinder import checkpoints, cluster, console
 from rejoinder.errors import TuningError
 from rejoinder.recipe import Recipe
 from rejoinder.registry import Ended, tracked_search
@@ -21,7 +21,7 @@ from tuning.decoding_trial import decoding_trial, plugins_of
 from tuning.history import FAILED, FILE, FINISHED, STOPPED, History, Trial
 from tuning.objectives import Objective, read_objectives
 from tuning.report import PAGE, write_report
-from tuning.search import Search, folder_of_search, num_concurrent, search_name
+from tuning.search import Search, folder_of_search, num_concurrent, require_room, search_name
 from tuning.space import Space, read_space, with_sample, with_words
 from tuning.trial import run_name_of, train_trial
 
@@ -64,6 +64,36 @@ class Found:
         return self.folder.path(PAGE)
 
 
+def require(recipe: Recipe, *, on_a_checkpoint: bool) -> Space:
+    """The recipe's space. Raises TuningError, or ClusterError, for all that can be said before anything has started."""
+    space, settings = read_space(recipe), recipe.tuning
+    if space.is_of_decoding and not on_a_checkpoint:
+        raise TuningError(
+            f"tuning.space = {settings.space}: is searched on a trained model; say which with --of: a checkpoint's "
+            "directory, an alias or a version's number"
+        )
+    if on_a_checkpoint and not space.is_of_decoding:
+        raise TuningError(f"tuning.space = {settings.space}: its settings decide on training; leave --of away")
+    read_objectives(settings.objectives, is_of_decoding=space.is_of_decoding)
+    if not space.is_of_decoding:
+        if settings.search == "pbt":
+            population.require_generations(_with_steps(recipe))
+        scaling = recipe.scaling
+        require_room(
+            recipe, scaling.min_workers, scaling.cpus_per_worker, scaling.gpus_per_worker, cluster.require_here
+        )
+        return space
+    if settings.search == "pbt":
+        raise TuningError("tuning.search = pbt: a population learns, and decoding does not; set random, grid or optuna")
+    if settings.max_tokens is not None:
+        raise TuningError(
+            f"tuning.max_tokens = {settings.max_tokens}: counts what trials learn from, and decoding does not learn; "
+            "set tuning.num_trials or tuning.max_wall_s"
+        )
+    plugins_of(recipe, settings.objectives or ())
+    return space
+
+
 def search(recipe: Recipe, prepared: Prepared, *, fresh: bool = False) -> Found:
     """Tries settings of the recipe's space, each by a training run. Needs a Ray connection.
 
@@ -71,12 +101,8 @@ def search(recipe: Recipe, prepared: Prepared, *, fresh: bool = False) -> Found:
     the space does not fit the recipe or no trial succeeded, ClusterError when there is no room for one trial, and
     Stopped after Ctrl-C or SIGTERM.
     """
-    space = read_space(recipe)
-    if space.is_of_decoding:
-        raise TuningError(f"tuning.space = {recipe.tuning.space}: is searched on a checkpoint; say which with --of")
+    space = require(recipe, on_a_checkpoint=False)
     scaling, shorter = recipe.scaling, _with_steps(recipe)
-    if recipe.tuning.search == "pbt":
-        population.require_generations(shorter)
     room = partial(
         num_concurrent, recipe, workers=scaling.min_workers, cpus=scaling.cpus_per_worker, gpus=scaling.gpus_per_worker
     )
@@ -92,17 +118,7 @@ def search(recipe: Recipe, prepared: Prepared, *, fresh: bool = False) -> Found:
 
 def search_decoding(recipe: Recipe, prepared: Prepared, checkpoint: Path, *, fresh: bool = False) -> Found:
     """Tries settings of a space of decoding settings, each on replies of this checkpoint to the validation split."""
-    space = read_space(recipe)
-    if not space.is_of_decoding:
-        raise TuningError(f"tuning.space = {recipe.tuning.space}: its settings decide on training; leave --of away")
-    if recipe.tuning.search == "pbt":
-        raise TuningError("tuning.search = pbt: a population learns, and decoding does not; set random, grid or optuna")
-    if recipe.tuning.max_tokens is not None:
-        raise TuningError(
-            f"tuning.max_tokens = {recipe.tuning.max_tokens}: counts what trials learn from, and decoding does not "
-            "learn; set tuning.num_trials or tuning.max_wall_s"
-        )
-    plugins_of(recipe, recipe.tuning.objectives or ())
+    space = require(recipe, on_a_checkpoint=True)
     checkpoints.verify(checkpoint)
     shared = Storage(recipe).holding(checkpoint)
     basis = prepared.manifest.fingerprint + sha256_of(checkpoint / checkpoints.MANIFEST)

@@ -13,8 +13,7 @@ from rejoinder.shards import Prepared
 from rejoinder.stages import checkpoint_of, evaluate_stage, prepare_stage, train_stage
 from rejoinder.storage import Storage
 from rejoinder.training import TrainedRun
-from tuning.searches import BEST, Found, search, search_decoding
-from tuning.space import read_space
+from tuning.searches import BEST, Found, require, search, search_decoding
 from tuning.trial import folder_of, recipe_of, run_name_of
 
 
@@ -26,12 +25,7 @@ def tune_stage(
     `of` is the checkpoint that decoding settings are searched on; then nothing is trained or registered. `train_best`
     trains the best settings anew, for all of the recipe's steps, and registers that.
     """
-    space = read_space(recipe)  # its problems are said before anything starts
-    if space.is_of_decoding and of is None:
-        raise TuningError(
-            f"tuning.space = {recipe.tuning.space}: is searched on a trained model; say which with --of: a "
-            "checkpoint's directory, an alias or a version's number"
-        )
+    require(recipe, on_a_checkpoint=of is not None)
     with cluster.connect(recipe):
         prepared = prepare_stage(recipe)
         with console.stage(f"Tune: {recipe.tuning.space} by {recipe.tuning.search}"):

@@ -107,6 +107,7 @@ def test_a_lost_node_and_ctrl_c_cost_no_more_than_the_steps_since_the_last_check
     *_, last = output.read_text().splitlines()
     assert re.search(r"stopped by Ctrl-C: \d of 2 trials have ended .* the same command goes on from there", last)
     assert "Traceback" not in output.read_text()
+    assert "Ctrl-C: ending the trials, whose last checkpoints are kept; once more ends at once" in output.read_text()
     assert re.search(r"trial \d was lost \(.*\); it goes on from its last checkpoint", output.read_text())
     ended = {event["number"] for event in events(home) if event["event"] == "end"}
     num_events = len(events(home))

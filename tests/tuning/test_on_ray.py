@@ -72,7 +72,7 @@ def test_a_population_goes_on_from_the_better_ones_checkpoints(searched: Callabl
 def test_one_trial_is_cut_off_and_goes_on_one_is_stopped_one_finds_no_memory_and_the_rest_makes_a_front(
     searched: Callable[..., Found],
 ) -> None:
-    """The budget of the first go is spent with the first tokens; the second one has none."""
+    """In the first go, which has two workers a trial, a budget is spent with the first tokens; the second has none."""
     lines = {
         "model.name": "transformer",
         "model.num_heads": 2,
@@ -86,7 +86,7 @@ def test_one_trial_is_cut_off_and_goes_on_one_is_stopped_one_finds_no_memory_and
         "training.num_steps=300", "training.learning_rate=0.01", "training.validate_every_steps=10",
         "tuning.grace_steps=10",
     )  # fmt: skip
-    (cut_off,) = searched(lines, *words, "tuning.max_tokens=1").history.trials
+    (cut_off,) = searched(lines, *words, "scaling.num_workers=2", "tuning.max_tokens=1").history.trials
     assert (cut_off.state, cut_off.reason) == (STOPPED, "the search's budget was spent: tuning.max_tokens = 1")
     assert held_groups() == []  # --train-best would wait for what they hold
 

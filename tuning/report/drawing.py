@@ -36,8 +36,9 @@ svg .value.middle { text-anchor: middle; }
 @media (max-width: 40rem) {
   .phone { display: block; }
   .desk, table.cost td.bar, table.cost th:empty { display: none; }
-  table.cost, table.cost thead th { font-size: .8rem; }
-  table.cost th, table.cost td { padding-left: .4rem; }
+  table.cost { font-size: .8rem; }
+  table.cost thead th { font-size: .72rem; }
+  table.cost th, table.cost td { padding-left: .35rem; }
   table.cost th:first-child { min-width: 0; padding-left: 0; white-space: nowrap; }
   table.settings td { white-space: normal; overflow-wrap: break-word; }
 }

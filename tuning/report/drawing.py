@@ -32,9 +32,10 @@ svg .dot.front { fill: var(--valid); opacity: 1; }
 svg .front-line { fill: none; stroke: var(--valid); stroke-width: 1.5; stroke-dasharray: 4 3; }
 svg .value { fill: var(--ink); font-size: 11px; paint-order: stroke; stroke: var(--card); stroke-width: 3px; }
 svg .value.middle { text-anchor: middle; }
-.phone { display: none; }
+.phone, thead wbr { display: none; }
 @media (max-width: 40rem) {
   .phone { display: block; }
+  table.cost thead wbr { display: inline; }
   .desk, table.cost td.bar, table.cost th:empty { display: none; }
   table.cost { font-size: .8rem; }
   table.cost thead th { font-size: .72rem; }

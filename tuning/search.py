@@ -184,9 +184,10 @@ class Search:
             logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
         ray_name, groups_before = f"{self.history.folder.name}-{int(time.time())}", groups()
         kept = "" if self.space.is_of_decoding else ", whose last checkpoints are kept"
+        cpus_of_driver = 1 if self.space.is_of_decoding else 0  # it writes the replies itself
         ray_storage = Storage(self.recipe).ray
         tuner = tune.Tuner(
-            tune.with_resources(trial_function, {"memory": DRIVER_MEMORY_BYTES}),
+            tune.with_resources(trial_function, {"memory": DRIVER_MEMORY_BYTES, "cpu": cpus_of_driver}),
             tune_config=tune.TuneConfig(
                 num_samples=-1, search_alg=Samples(self), scheduler=Decisions(self), reuse_actors=False,
                 trial_dirname_creator=lambda trial: trial.trial_id,

@@ -33,6 +33,28 @@ def test_a_word_is_read_as_yaml_and_typed(
     assert (found, type(found)) == (value, type(value))
 
 
+@pytest.mark.parametrize(
+    ("word", "place"),
+    [
+        ("training.num_steps=yes", "training.num_steps: true"),
+        ("training.learning_rate=true", "training.learning_rate: true"),
+        ("serving.max_replicas=on", "serving.max_replicas: true"),
+        ("serving.target_tokens=off", "serving.target_tokens: false"),
+        ("model.width=yes", "model.width: true"),
+        ("serving.ab_test.champion=yes", "serving.ab_test: true"),
+        ("registry.model=no", "registry.model: false"),
+    ],
+)
+def test_yes_and_no_are_neither_numbers_nor_texts(make_recipe: MakeRecipe, word: str, place: str) -> None:
+    with pytest.raises(RecipeError, match=rf"{place} \(yes, no, on or off in YAML\) is no number"):
+        make_recipe(word)
+
+
+def test_yes_and_no_are_what_a_switch_takes(make_recipe: MakeRecipe) -> None:
+    assert make_recipe("serving.log_text=yes").serving.log_text is True
+    assert make_recipe("serving.require_keys=no").serving.require_keys is False
+
+
 def test_an_item_of_a_list_is_set_by_its_index(make_recipe: MakeRecipe) -> None:
     (corpus,) = make_recipe("data.corpora.0.seed=3").data.corpora
     assert (corpus.seed, corpus.num_conversations) == (3, 40)

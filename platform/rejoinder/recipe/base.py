@@ -6,9 +6,18 @@ import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, PlainValidator, SerializeAsAny, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    PlainValidator,
+    SerializeAsAny,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from rejoinder import catalog
 from rejoinder.errors import RecipeError
@@ -35,6 +44,29 @@ class Section(BaseModel):
             if isinstance(field.default, dict) and isinstance(tree.get(name), dict) and "name" not in tree[name]
         }
         return tree | unnamed
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _true_is_no_number(cls, value: Any, field: ValidationInfo) -> Any:
+        """To Python true is 1, and `num_steps: yes` would be one step."""
+        assert field.field_name is not None
+        annotation = cls.model_fields[field.field_name].annotation
+        found = [item for item in _items(value, annotation) if isinstance(item, bool)]
+        if found and not _takes_bool(annotation):
+            said = str(found[0]).lower()
+            raise ValueError(f"{said} (yes, no, on or off in YAML) is no number, and a text only in quotes")
+        return value
+
+
+def _items(value: Any, annotation: Any) -> list[Any]:
+    """What stands in a field; a section's own fields look for themselves."""
+    if isinstance(value, dict):
+        return list(value.values()) if get_origin(annotation) is dict else []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _takes_bool(annotation: Any) -> bool:
+    return annotation in (bool, Any) or any(_takes_bool(one) for one in get_args(annotation))
 
 
 class PluginSettings(Section):

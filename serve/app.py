@@ -30,6 +30,9 @@ HEALTH_EVERY_S = 2.0
 default is 10 s). A replica that is merely slow to say so has 30 s, three times."""
 LOOK_BACK_S = 5.0
 """Serve takes a replica's load five times in it; of those the newest counts."""
+TELL_EVERY_S = 1.0
+"""How often replicas and proxies tell Serve their load. Ray 2.60 heeds this setting, which it calls deprecated, and not
+yet the variables that are to replace it (`rejoinder.cluster` sets them): a burst would wait for 10 s."""
 
 
 @serve.deployment
@@ -138,13 +141,14 @@ def autoscaling(recipe: Recipe) -> AutoscalingConfig:
         policy_function="serve.scaling.ByLoad",
         policy_kwargs={"target_requests": serving.target_ongoing_requests, "target_tokens": tokens},
     )
-    with warnings.catch_warnings():  # that it is shorter than a setting which is not used any more
-        warnings.simplefilter("ignore", FutureWarning)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
         return AutoscalingConfig(
             min_replicas=serving.min_replicas,
             max_replicas=serving.max_replicas,
             initial_replicas=max(1, serving.min_replicas),  # whoever deploys sees that it answers
             target_ongoing_requests=serving.target_ongoing_requests,
+            metrics_interval_s=TELL_EVERY_S,
             look_back_period_s=LOOK_BACK_S,
             upscale_delay_s=serving.upscale_delay_s,
             downscale_delay_s=serving.downscale_delay_s,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
+from rejoinder.decoding import Decoding
+from serve.replica import ChatReplica
 from serve.service import Service
 from serve.store import shadows
 from serve.store.tables import shadow_replies
@@ -119,3 +122,25 @@ def test_a_shadow_that_fails_fails_nobody(service: Service) -> None:
     assert client.post("/v1/chat/completions", json=HELLO).status_code == 200
     assert wait_for(service, 1) == {"failed": 1}
     assert client.post("/v1/chat/completions", json=HELLO).status_code == 200
+
+
+def test_of_several_replies_it_makes_as_many_and_keeps_the_best(service: Service) -> None:
+    asked: dict[int, Decoding] = {}
+    for replica, _ in service.versions.held():
+        note_decoding(replica, asked)
+    body = HELLO | {"n": 3, "temperature": 1.5, "mmi_weight": 0.5, "seed": 1, "logprobs": True}
+    assert client_of(service).post("/v1/chat/completions", json=body).status_code == 200
+    assert set(wait_for(service, 1)) <= {"same", "other"}
+    assert asked[1].num_replies == 3
+    assert asked[2] == asked[1].one_reply
+
+
+def note_decoding(replica: ChatReplica, asked: dict[int, Decoding]) -> None:
+    """Writes down how a version was asked."""
+    submit = replica.responder.submit
+
+    def noted(context: list[int], decoding: Decoding, *rest: Any, **more: Any) -> Any:
+        asked[replica.version.number] = decoding
+        return submit(context, decoding, *rest, **more)
+
+    replica.responder.submit = noted  # type: ignore[method-assign,assignment]

@@ -89,6 +89,17 @@ def fall_silent(folder: Path) -> None:
         manifest.write_text(manifest.read_text().replace(before, sha256_of(file)))
 
 
+def test_no_reply_is_longer_than_the_service_allows(publish: Publish, start: Start) -> None:
+    publish("champion")
+    client = client_of(start("serving.max_reply_tokens=5"))
+    for asked in ({}, {"max_tokens": 20}):
+        body = client.post(
+            "/v1/chat/completions", json=HELLO | {"temperature": 0, "min_reply_tokens": 5} | asked
+        ).json()
+        assert body["usage"]["completion_tokens"] == 5
+        assert body["choices"][0]["finish_reason"] == "length"
+
+
 def test_a_new_champion_takes_over_between_two_replies_and_the_way_back_is_at_once(
     publish: Publish, point: Point, start: Start
 ) -> None:

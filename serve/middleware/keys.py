@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import time
+import ipaddress
 
-from sqlalchemy import Connection
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve.admission import CHAT, HOW, admitted, unknown
 from serve.errors import Refused, refusal
 from serve.routes import docs
 from serve.service import Caller, Service
-from serve.store import keys, usage
+from serve.store import keys
 
 OPEN = ("/", "/healthz", "/readyz", "/openapi.json", docs.PATH, *(f"{docs.PATH}/{name}" for name in docs.FILES))
 """What says nothing that is not public."""
 SCOPE_OF_PATH = {"/metrics": "metrics"}
 _LOCAL_NAMES = ("127.0.0.1", "localhost", "::1")
-_ASK = "send it as `Authorization: Bearer KEY`; `jobs/keys.py create` makes one"
 
 
 class Keys:
@@ -30,7 +29,7 @@ class Keys:
         """Answers 401 or 403 itself, 429 above the key's requests a minute."""
         if scope["type"] in ("http", "websocket"):
             try:
-                caller = await self._caller(scope["path"], Headers(scope=scope))
+                caller = await self._caller(scope, Headers(scope=scope))
             except Exception as error:
                 refused = refusal(error)
                 if refused.status == 500:
@@ -41,33 +40,22 @@ class Keys:
             scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
 
-    async def _caller(self, path: str, headers: Headers) -> Caller:
+    async def _caller(self, scope: Scope, headers: Headers) -> Caller:
+        serving, path = self._service.serving, scope["path"]
         if path in OPEN:
             return Caller()
-        if not self._service.serving.needs_keys:
+        if not serving.needs_keys:
             self._require_own_name(headers.get("host", ""))
+            self._require_own_machine(scope.get("client"))
             return Caller()
         scheme, _, presented = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not presented.strip():
-            raise _unknown(f"an API key is needed; {_ASK}", "missing_api_key")
-        needed = SCOPE_OF_PATH.get(path, "chat")
-        return await self._service.database.run(lambda rows: self._find(rows, presented.strip(), needed))
-
-    def _find(self, rows: Connection, presented: str, needed: str) -> Caller:
-        now, key = time.time(), keys.find(rows, presented)
-        if key is None:
-            raise _unknown(f"no such API key; {_ASK}", "invalid_api_key")
-        if problem := key.problem(now):
-            raise _unknown(f"the API key {key.id} {problem}; ask for a new one", "invalid_api_key")
-        if needed not in key.scopes:
-            raise Refused(
-                403, f"the API key {key.id} is not for this; it needs the scope {needed!r}",
-                kind="permission_error", code="insufficient_scope",
-            )  # fmt: skip
-        caller = Caller(key)
-        if needed == "chat":
-            usage.count_request(rows, key.id, caller.requests_per_minute(self._service.serving), now)
-        return caller
+            raise unknown(f"an API key is needed; {HOW}", "missing_api_key")
+        needed = SCOPE_OF_PATH.get(path, CHAT)
+        counts = scope["type"] == "http"  # a socket's messages are its requests
+        return await self._service.database.run(
+            lambda rows: admitted(rows, keys.find(rows, presented.strip()), needed, serving, counts)
+        )
 
     def _require_own_name(self, host: str) -> None:
         """A web page can give its own name this machine's address, and would then be let in by browsers."""
@@ -81,6 +69,21 @@ class Keys:
                 kind="permission_error", code="host_not_allowed",
             )  # fmt: skip
 
+    def _require_own_machine(self, client: tuple[str, int] | None) -> None:
+        """Serve may have been told of another address than the recipe: whoever comes by it may give any host's name."""
+        if self._service.serving.require_keys is False or client is None or not _is_elsewhere(client[0]):
+            return
+        raise Refused(
+            403, f"{client[0]} is not this machine, and nobody needs a key here; set serving.host to the address that "
+            "Serve listens at, or serving.require_keys, true or false", kind="permission_error",
+            code="address_not_allowed",
+        )  # fmt: skip
 
-def _unknown(message: str, code: str) -> Refused:
-    return Refused(401, message, kind="authentication_error", code=code, headers={"www-authenticate": "Bearer"})
+
+def _is_elsewhere(client: str) -> bool:
+    """Whether it is an address, and of another machine. A socket of this machine has a path or nothing."""
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return False
+    return not (getattr(address, "ipv4_mapped", None) or address).is_loopback

@@ -11,12 +11,14 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect
 
+from serve.admission import CHAT, admitted
 from serve.answering import Answer
 from serve.errors import Refused, refusal
 from serve.messages import ChatRequest, ErrorBody
 from serve.routes.asking import caller_of, note, timeout_of
 from serve.routes.chat import chat_question, chunks_of
-from serve.service import Service
+from serve.service import Caller, Service
+from serve.store import keys
 from serve.tracing import message, parts_of
 
 IDLE_S = 300.0
@@ -39,13 +41,7 @@ def add(api: FastAPI, service: Service) -> None:
             return
         num_open += 1
         try:
-            while True:
-                text = await asyncio.wait_for(socket.receive_text(), IDLE_S)
-                if len(text.encode()) > service.serving.max_body_bytes:
-                    await socket.close(_TOO_BIG, "the message is larger than serving.max_body_bytes")
-                    return
-                with message(socket.scope):
-                    await _reply_or_stop(socket, service, text)
+            await _talk(socket, service)
         except TimeoutError:
             await socket.close(_GOING_AWAY, f"nothing was asked for {IDLE_S:g} s")
         except WebSocketDisconnect:
@@ -56,11 +52,42 @@ def add(api: FastAPI, service: Service) -> None:
             num_open -= 1
 
 
+async def _talk(socket: WebSocket, service: Service) -> None:
+    """Until the client leaves. It is listened to while a reply is written as well: behind Serve's proxy nothing else
+    says that it has gone. A message that comes meanwhile waits, and those after it with the client."""
+    heard = asyncio.create_task(socket.receive_text())
+    try:
+        while True:
+            text = await asyncio.wait_for(heard, IDLE_S)
+            if len(text.encode()) > service.serving.max_body_bytes:
+                await socket.close(_TOO_BIG, "the message is larger than serving.max_body_bytes")
+                return
+            heard = asyncio.create_task(socket.receive_text())
+            with message(socket.scope):
+                await _unless_gone(heard, asyncio.create_task(_reply_or_stop(socket, service, text)))
+    finally:
+        heard.cancel()
+        await asyncio.gather(heard, return_exceptions=True)
+
+
+async def _unless_gone(heard: asyncio.Task[str], writing: asyncio.Task[None]) -> None:
+    """The reply to its end; cut when the client goes away, which frees its slot. Raises WebSocketDisconnect then."""
+    try:
+        await asyncio.wait({heard, writing}, return_when=asyncio.FIRST_COMPLETED)
+        if heard.done() and isinstance(heard.exception(), WebSocketDisconnect):
+            heard.result()
+        await writing
+    finally:
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
+
+
 async def _reply_or_stop(socket: WebSocket, service: Service, text: str) -> None:
     try:
+        caller = await _still_admitted(caller_of(socket), service)
         body = _request(text)
         question = chat_question(body, socket.headers.get("x-session-id"))
-        answer = Answer(service, caller_of(socket), question, timeout_of(service, None))
+        answer = Answer(service, caller, question, timeout_of(service, None))
         async with aclosing(parts_of(answer, question)) as parts:
             async for chunk in chunks_of(body, answer, parts):
                 await socket.send_text(chunk.model_dump_json(exclude_none=True))
@@ -73,6 +100,14 @@ async def _reply_or_stop(socket: WebSocket, service: Service, text: str) -> None
         if refused.status == 500:
             raise
         await socket.send_text(ErrorBody(error=refused.detail).model_dump_json())
+
+
+async def _still_admitted(caller: Caller, service: Service) -> Caller:
+    """A message counts as a request, and a key may have been revoked since the socket was opened."""
+    if caller.key is None:
+        return caller
+    id, serving = caller.key.id, service.serving
+    return await service.database.run(lambda rows: admitted(rows, keys.named(rows, id), CHAT, serving))
 
 
 def _request(text: str) -> ChatRequest:

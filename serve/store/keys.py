@@ -64,6 +64,12 @@ def find(connection: Connection, presented: str) -> Key | None:
     return _key(row) if row is not None and is_right else None
 
 
+def named(connection: Connection, id: str) -> Key | None:
+    """The key of this name as it is now, for one who has shown it before."""
+    row = connection.execute(select(keys).where(keys.c.id == id)).first()
+    return None if row is None else _key(row)
+
+
 def listed(connection: Connection) -> list[Key]:
     """All keys, the oldest first."""
     return [_key(row) for row in connection.execute(select(keys).order_by(keys.c.created_at, keys.c.id))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,12 +13,14 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.sync.client import connect
 
 from serve.service import Service
-from tests.serve.helpers import HELLO, client_of
+from serve.store import keys
+from tests.serve.helpers import HELLO, assert_becomes_idle, client_of, make_key, slow_down
 
 
-def chunks_of(socket: Any, body: dict[str, Any]) -> list[dict[str, Any]]:
-    """All that is said until the reply has ended."""
-    socket.send_text(json.dumps(body))
+def chunks_of(socket: Any, body: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """All that is said until the reply has ended; to a request, or None for one that was sent before."""
+    if body is not None:
+        socket.send_text(json.dumps(body))
     chunks = [socket.receive_json()]
     while "error" not in chunks[-1] and not chunks[-1]["choices"][0].get("finish_reason"):
         chunks.append(socket.receive_json())
@@ -83,3 +86,49 @@ def test_a_client_of_websockets_talks_over_a_real_port(served: str) -> None:
         while not chunks[-1]["choices"][0].get("finish_reason"):
             chunks.append(json.loads(socket.recv(timeout=30)))
     assert text_of(chunks)
+
+
+def test_a_client_that_goes_away_frees_its_slot_though_nothing_fails_to_be_sent(service: Service) -> None:
+    """Behind Serve's proxy what is sent to nobody is sent all the same: only a message says that it has gone."""
+    slow_down(service, 0.05)
+    body = HELLO | {"temperature": 0, "max_tokens": 20, "min_reply_tokens": 20}
+    with client_of(service).websocket_connect("/v1/chat") as socket:
+        socket.send_text(json.dumps(body))
+        socket.receive_text()
+        while not service.replica.responder.engine.statistics().num_tokens:
+            time.sleep(0.005)
+    assert_becomes_idle(service)
+    assert set(service.replica.responder.engine.statistics().finishes) == {"cancelled"}
+
+
+def test_a_message_that_comes_while_another_is_answered_waits_for_its_turn(client: TestClient) -> None:
+    asked = HELLO | {"seed": 3, "max_tokens": 6}
+    with client.websocket_connect("/v1/chat") as socket:
+        alone = text_of(chunks_of(socket, asked))
+        for _ in range(3):
+            socket.send_text(json.dumps(asked))
+        socket.send_text(json.dumps(asked | {"model": "gpt-9"}))
+        said = [text_of(chunks_of(socket, None)) for _ in range(3)]
+        assert said == [alone] * 3
+        assert socket.receive_json()["error"]["code"] == "model_not_found"
+
+
+def test_each_message_is_a_request_of_its_key(make_service: Callable[..., Service]) -> None:
+    service = make_service("serving.require_keys=true")
+    client = client_of(service, make_key(service, requests_per_minute=2))
+    with client.websocket_connect("/v1/chat") as socket:
+        codes = [chunks_of(socket, HELLO | {"max_tokens": 2})[-1].get("error", {}).get("code") for _ in range(5)]
+    # A minute may end between two of them.
+    assert codes.count(None) >= 2
+    assert set(codes) == {None, "rate_limit_exceeded"}
+
+
+def test_a_key_that_is_revoked_says_no_more_on_a_socket_that_is_open(make_service: Callable[..., Service]) -> None:
+    service = make_service("serving.require_keys=true")
+    key = make_key(service)
+    with client_of(service, key).websocket_connect("/v1/chat") as socket:
+        assert text_of(chunks_of(socket, HELLO))
+        service.database.work(lambda rows: keys.revoke(rows, key.split("-")[1], time.time()))
+        (refused,) = chunks_of(socket, HELLO)
+        assert refused["error"]["type"] == "authentication_error"
+        assert "was revoked" in refused["error"]["message"]

@@ -19,7 +19,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -43,6 +43,11 @@ AGAIN_AFTER_S = 0.5
 """Between tries that found every replica full: who has begun to answer does not give up at once."""
 _KEPT_BYTES = 8_000_000
 """A larger request is not kept, and asked once."""
+_SERVES_OWN = (
+    b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve_multiplexed_model_id",
+    b"serve-multiplexed-model-id",
+)  # fmt: skip
+"""By these a client would tell Serve's proxy to do without its limits, or to look for a model that no replica names."""
 _OURS = "x-model-version"
 """On every answer of a replica; Serve's own answers have none."""
 _VERSION = re.compile(r"models:/(?P<model>.+)/(?P<number>\d+)")
@@ -54,13 +59,15 @@ def middlewares() -> list[Middleware]:
 
 
 class Door:
-    """Looks after requests of the API; everything else passes."""
+    """Looks after requests of the API; of everything else, the headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, from its first try to the end of its answer."""
+        if scope["type"] in ("http", "websocket"):
+            scope = {**scope, "headers": list(_readable(scope["headers"]))}
         if scope["type"] != "http" or not scope["path"].startswith(PATHS):
             await self._app(scope, receive, send)
             return
@@ -274,6 +281,13 @@ class _Try:
             return
         if rest or is_last:
             await self._request.go_on({"type": "http.response.body", "body": rest, "more_body": not is_last})
+
+
+def _readable(headers: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
+    """A client's headers as Serve's proxy can take them: it reads some as UTF-8, and fails where they are none."""
+    for name, value in headers:
+        if name not in _SERVES_OWN:
+            yield name, value if value.isascii() else value.decode(errors="replace").encode()
 
 
 def _named_once(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:

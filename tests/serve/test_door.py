@@ -66,7 +66,7 @@ class Proxy:
 
 
 def ask(
-    proxy: ASGIApp, path: str = CHAT, headers: dict[str, str] | None = None, body: dict[str, Any] = HELLO, **more: Any
+    proxy: ASGIApp, path: str = CHAT, headers: Any = None, body: dict[str, Any] = HELLO, **more: Any
 ) -> httpx.Response:
     """One request through the door."""
 
@@ -249,6 +249,20 @@ def test_no_client_can_speak_for_the_door(make_service: Callable[..., Service]) 
     answer = ask(proxy, headers={HEADER: Attempt("0" * 32, 7).header()})
     assert "0" * 32 not in answer.json()["id"]
     assert Attempt.read("anything else") is None
+
+
+def test_serves_proxy_gets_no_header_that_is_for_its_operator_or_that_it_fails_at(
+    make_service: Callable[..., Service],
+) -> None:
+    proxy = Proxy([(create_api(make_service()), None)])
+    names = {"x-request-disconnect-disabled": "?1", "x-request-timeout-seconds": "0", "serve_multiplexed_model_id": "x"}
+    bytes_ = {"x-session-id": b"\xff", "x-request-id": b"\xc3", "user-agent": "Grüße".encode()}
+    answer = ask(proxy, headers=names | bytes_)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "x-session-id")
+    assert answer.headers["x-request-id"].isalnum()
+    (seen,) = proxy.seen
+    assert not set(names) & {name.decode() for name in seen}
+    assert [seen[name.encode()].decode() for name in bytes_] == ["\ufffd", "\ufffd", "Grüße"]
 
 
 def test_a_client_that_goes_away_is_not_asked_for_again(make_service: Callable[..., Service]) -> None:

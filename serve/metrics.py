@@ -33,8 +33,8 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._written_at = 0.0
         self.requests = self._counter("requests", "Requests by path and status.", "path", "status", "version")
-        self.errors = self._counter("errors", "Requests that were answered with an error, by its code.", "code")
-        self.rejections = self._counter("rejections", "Requests that were answered 429, by why.", "reason")
+        self.errors = self._counter("errors", "Requests that were answered with an error.", "code", "version")
+        self.rejections = self._counter("rejections", "Requests that were answered 429, by why.", "reason", "version")
         self.tokens = self._counter("tokens", "Tokens read (context) and written (reply).", "kind", "version")
         self.fallbacks = self._counter("fallbacks", "Replies in which the model said nothing.", "version")
         self.first_token = self._histogram(

@@ -75,6 +75,8 @@ class ChatReplica:
     """As they were trained; packed ones take about as much, int8 a quarter."""
     _answered_at: float = field(default_factory=time.monotonic)
     """When the engine last answered the canary prompt; loading asks it first."""
+    _asking: asyncio.Task[None] | None = None
+    """The canary prompt that has been asked and not answered yet."""
 
     @property
     def num_bytes(self) -> int:
@@ -121,10 +123,16 @@ class ChatReplica:
             raise ServingError(f"the engine has not moved for {stuck_s:.0f} s")
 
     async def check_answers(self) -> None:
-        """Raises ServingError when the engine is stuck, or does not answer a canary prompt; asks at most every 10 s."""
+        """Raises ServingError when the engine is stuck, or does not answer a canary prompt; asks at most every 10 s,
+        and once however many want to know: they need no key, and must not fill the queue."""
         self.check()
         if time.monotonic() - self._answered_at < CANARY_EVERY_S:
             return
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask_canary())
+        await asyncio.shield(self._asking)
+
+    async def _ask_canary(self) -> None:
         context = self.responder.context([Turn("user", CANARY)], "assistant")
         decoding = self.responder.decoding(
             max_reply_tokens=max(1, self.responder.trained.recipe.decoding.min_reply_tokens), num_replies=1

@@ -60,9 +60,9 @@ class LogLine:
         service.metrics.requests.of(path, str(status), version).inc()
         if status >= 400:
             code = str(state.get("error") or status)
-            service.metrics.errors.of(code).inc()
+            service.metrics.errors.of(code, version).inc()
             if status == 429:
-                service.metrics.rejections.of(code).inc()
+                service.metrics.rejections.of(code, version).inc()
         service.metrics.share(service.database)
         caller = state.get("caller")
         line: dict[str, Any] = {

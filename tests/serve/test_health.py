@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import TestClient
 
+from rejoinder.decoding import Decoding
+from rejoinder.dialogue import Reply
 from rejoinder.engine import EngineFull
 from rejoinder.text import END_ID
 from serve import replica as replica_module
@@ -37,6 +41,41 @@ def test_a_canary_prompt_is_asked_when_nobody_else_did_for_a_while(
     monkeypatch.setattr(replica_module, "CANARY_EVERY_S", 0.0)
     assert client.get("/readyz").status_code == 200
     assert statistics().num_tokens > 0
+
+
+def test_a_model_that_gives_several_replies_by_itself_is_asked_for_one(
+    make_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = make_service("decoding.num_replies=3", "decoding.num_candidates=3", "decoding.temperature=1.5")
+    monkeypatch.setattr(replica_module, "CANARY_EVERY_S", 0.0)
+    answer = client_of(service).get("/readyz")
+    assert answer.status_code == 200, answer.text
+    asked: list[int] = []
+    responder, replies = service.replica.responder, service.replica.responder.replies
+
+    def noted(context: list[int], decoding: Decoding, *rest: Any) -> list[Reply]:
+        asked.append(decoding.num_replies)
+        return replies(context, decoding, *rest)
+
+    monkeypatch.setattr(responder, "replies", noted)
+    service.replica.require_answers(service.serving)
+    assert set(asked) == {1}
+
+
+def test_however_many_want_to_know_the_canary_prompt_is_asked_once(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replica_module, "CANARY_EVERY_S", 0.0)
+    responder, submit, asked = service.replica.responder, service.replica.responder.submit, []
+    monkeypatch.setattr(responder, "submit", lambda *args: asked.append(args) or submit(*args))
+
+    async def many_at_once() -> None:
+        await asyncio.gather(*(service.replica.check_answers() for _ in range(50)))
+
+    asyncio.run(many_at_once())
+    assert len(asked) == 1
+    asyncio.run(many_at_once())
+    assert len(asked) == 2
 
 
 def test_an_engine_that_does_not_answer_is_alive_but_not_ready(
@@ -81,7 +120,7 @@ def test_metrics_count_requests_tokens_and_errors_by_version(client: TestClient)
         ("/v1/chat/completions", "404", version): 1,
         ("other", "404", version): 1,
     }
-    assert values_of(text, "rejoinder_errors_total")["model_not_found",] == 1
+    assert values_of(text, "rejoinder_errors_total")["model_not_found", version] == 1
     assert values_of(text, "rejoinder_tokens_total")["reply", version] == 2 * used["completion_tokens"]
     assert values_of(text, "rejoinder_time_to_first_token_seconds_count")[version,] == 2
     assert values_of(text, "rejoinder_engine_num_running")[version,] == 0

@@ -41,6 +41,8 @@ FINISH_REASONS = {Finish.END: "stop", Finish.LENGTH: "length"}
 _TURN_TOKENS = 2
 """No turn of a context has fewer ids: whose it is, and something that was said."""
 _MAX_TURNS = 256
+_SHORT_CHARACTERS = 5_000
+"""Conversations up to here are read in a few milliseconds, which is less than a step of the model."""
 _LOOK_AGAIN_S = (0.01, 0.1)
 """How soon whoever waits in a session looks whether it is its turn: first, and in the end."""
 
@@ -108,9 +110,7 @@ class Answer:
             if session is not None:
                 stored = await self._read_session(session, replica)
                 said, system = [*stored[0], *said], system or stored[1]
-            context = replica.responder.context(
-                [Turn(role, words) for role, words in said], "assistant", self._asked(system, replica)
-            )
+            context = await self._context(replica, said, system)
             self.num_context_tokens = len(context)
             decoding = replica.responder.decoding(**self._question.decoding)
             await self._reserve(decoding)
@@ -206,6 +206,15 @@ class Answer:
             question.control, question.decoding, text,
         )  # fmt: skip
         service.shadow.offer(answered)
+
+    async def _context(self, replica: ChatReplica, said: list[Said], system: list[str]) -> list[int]:
+        """The ids that the model reads. Of what is long, half a second's work for a megabyte, on another thread:
+        all other replies would stand still for it."""
+        turns, asked = [Turn(role, words) for role, words in said], self._asked(system, replica)
+        make = replica.responder.context
+        if sum(len(turn.text) for turn in turns) <= _SHORT_CHARACTERS:
+            return make(turns, "assistant", asked)
+        return await asyncio.to_thread(make, turns, "assistant", asked)
 
     def _asked(self, system: list[str], replica: ChatReplica) -> list[tuple[str, str]]:
         """What is asked of the reply. A model that learnt without system messages is not told of them."""

@@ -20,8 +20,10 @@ from serve.store.turns import SessionMovedOn
 from serve.store.usage import QuotaExceeded
 
 RETRY_AFTER_S = 1
-_NO_TEXT = "There was an error parsing the body"
-"""FastAPI's word for a body whose bytes it cannot decode; JSON that is none has another."""
+_UNREADABLE = "There was an error parsing the body"
+"""FastAPI's word for a body that is no text, or nested too deeply; JSON that is none has another."""
+_MOST_PROBLEMS = 20
+"""That one answer names: a body can have a mistake in every few bytes."""
 
 
 class Refused(Exception):
@@ -47,8 +49,10 @@ def refusal(error: Exception) -> Refused:
             return error
         case RequestValidationError():
             return _invalid(list(error.errors()))
-        case HTTPException(detail=detail) if detail == _NO_TEXT:
-            return Refused(400, "the body is no text in UTF-8; send JSON in UTF-8")
+        case HTTPException(detail=detail) if detail == _UNREADABLE:
+            if isinstance(error.__cause__, UnicodeDecodeError):
+                return Refused(400, "the body is no text in UTF-8; send JSON in UTF-8")
+            return Refused(400, "the body cannot be read as JSON: it is nested too deeply, or a number is too long")
         case HTTPException():
             return Refused(error.status_code, str(error.detail), headers=error.headers)
         case QuotaExceeded():
@@ -105,7 +109,7 @@ def _later(status: int, message: str, code: str, after_s: float) -> Refused:
 def _invalid(problems: list[Any]) -> Refused:
     """pydantic's problems, each by the name of its field."""
     said = []
-    for problem in problems:
+    for problem in problems[:_MOST_PROBLEMS]:
         place = (
             problem["loc"][1:]
             if problem["loc"][:1] in (("body",), ("query",), ("path",), ("header",))
@@ -119,8 +123,14 @@ def _invalid(problems: list[Any]) -> Refused:
                 what = "is not supported here; leave it out"
             case "value_error":
                 what = str(problem["ctx"]["error"])
+            case "missing" if not where:
+                what = "the body is missing; send JSON"
+            case _ if not where:
+                what = f"the body: {problem['msg']}"
             case _:
                 what = problem["msg"]
         said.append((where, what))
     message = "; ".join(f"{where}: {what}" if where else what for where, what in said)
+    if (num_more := len(problems) - _MOST_PROBLEMS) > 0:
+        message += f"; and {num_more} more"
     return Refused(400, message, param=said[0][0] or None)

@@ -138,11 +138,13 @@ class Database:
 
 
 def _engine(url: URL, num_threads: int) -> Engine:
+    # What is written is what people say: an error that goes to the log must not have it in it (hide_parameters).
     if url.get_backend_name() != "sqlite":
         return create_engine(
-            url, pool_size=num_threads, max_overflow=0, pool_pre_ping=True, connect_args={"connect_timeout": 5}
-        )
-    engine = create_engine(url, pool_size=num_threads, max_overflow=1)
+            url, pool_size=num_threads, max_overflow=0, pool_pre_ping=True, connect_args={"connect_timeout": 5},
+            hide_parameters=True,
+        )  # fmt: skip
+    engine = create_engine(url, pool_size=num_threads, max_overflow=1, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, record: object) -> None:

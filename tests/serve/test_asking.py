@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, ValidationError
 from starlette.testclient import TestClient
 
 from rejoinder.recipe import DecodingSection
-from serve.messages import ChatRequest, CompletionRequest
+from serve.messages import BatchRequest, ChatRequest, CompletionRequest
 from serve.service import Service
 from tests.serve.helpers import HELLO, assert_becomes_idle, client_of, events_of, slow_down
 
@@ -70,6 +72,26 @@ def test_wishes_that_contradict_each_other_are_named(client: TestClient, changes
     answer = client.post(CHAT, json=HELLO | changes)
     assert answer.status_code == 400
     assert says in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("request_of", "switches"),
+    [
+        (ChatRequest, {"early_stopping", "logprobs", "store", "stream"}),
+        (CompletionRequest, {"early_stopping", "stream"}),
+        (BatchRequest, {"early_stopping"}),
+    ],
+)
+def test_true_is_no_number_and_1_is_not_true(request_of: type[BaseModel], switches: set[str]) -> None:
+    """As OpenAI has it; Python would take either for the other."""
+
+    def refused(value: object) -> set[str]:
+        with pytest.raises(ValidationError) as found:
+            request_of.model_validate(dict.fromkeys(request_of.model_fields, value))
+        return {str(problem["loc"][0]) for problem in found.value.errors()}
+
+    assert refused(True) == set(request_of.model_fields) - switches
+    assert switches <= refused(1)
 
 
 def test_beams_need_not_turn_off_what_the_models_recipe_narrows_draws_with(
@@ -212,6 +234,49 @@ def test_invalid_utf8_and_another_content_type_are_refused(client: TestClient) -
         assert answer.status_code == 400
         assert answer.json()["error"]["type"] == "invalid_request_error"
         assert ("send JSON in UTF-8" in answer.json()["error"]["message"]) == (kind == "application/json")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"", "the body is missing; send JSON"),
+        (b'{"model": "chat", ', "the body is no JSON"),
+        (b"null", "the body: Input should be a valid dictionary"),
+        (b"[1, 2]", "the body: Input should be a valid dictionary"),
+        (b"[" * 200_000, "nested too deeply"),
+        (b'{"seed": ' + b"1" * 5_000 + b"}", "a number is too long"),
+        (json.dumps(HELLO).encode()[:-1] + b', "temperature": NaN}', "temperature: Input should be a finite number"),
+        (json.dumps(HELLO | {f"unknown_{i}": 1 for i in range(3_000)}).encode(), "and 2980 more"),
+    ],
+    ids=["nothing", "cut", "null", "list", "deep", "long number", "NaN", "many mistakes"],
+)  # fmt: skip
+def test_a_body_of_any_kind_is_refused_in_a_few_words(client: TestClient, content: bytes, says: str) -> None:
+    answer = client.post(CHAT, content=content, headers={"content-type": "application/json"})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["type"]) == (400, "invalid_request_error")
+    assert says in error["message"]
+    assert len(answer.content) < 2_000
+
+
+def test_a_long_conversation_is_read_beside_the_loop_that_all_replies_share(
+    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_the_loop: list[bool] = []
+    responder, context = service.replica.responder, service.replica.responder.context
+
+    def noted(*args: Any) -> list[int]:
+        try:
+            asyncio.get_running_loop()
+            on_the_loop.append(True)
+        except RuntimeError:
+            on_the_loop.append(False)
+        return context(*args)
+
+    monkeypatch.setattr(responder, "context", noted)
+    for text in ("Hello!", "Hello! " * 2_000):
+        body = HELLO | {"messages": [{"role": "user", "content": text}], "max_tokens": 2}
+        assert client.post(CHAT, json=body).status_code == 200
+    assert on_the_loop == [True, False]
 
 
 def test_a_method_that_is_not_there_and_a_model_that_is(client: TestClient) -> None:

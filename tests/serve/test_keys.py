@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hmac
 import json
 import logging
 import time
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
+from sqlalchemy import select
 from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from rejoinder.errors import RecipeError, ServingError
 from rejoinder.recipe import Recipe
+from serve.api import create_api
 from serve.keys import create_key, list_keys, revoke_key
 from serve.service import Service
-from serve.store import usage
+from serve.store import tables, usage
 from tests.serve.helpers import HELLO, client_of, make_key
 
 CHAT = "/v1/chat/completions"
@@ -50,6 +54,40 @@ def test_every_path_but_health_and_the_documentation_needs_a_key(guarded: Servic
     with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect("/v1/chat"):
         pass
     assert denied.value.status_code == 401
+
+
+def test_a_key_is_compared_in_constant_time_whether_its_name_is_known_or_not(
+    guarded: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: list[tuple[int, int]] = []
+    compare = hmac.compare_digest
+    monkeypatch.setattr(
+        "serve.store.keys.hmac.compare_digest", lambda a, b: lengths.append((len(a), len(b))) or compare(a, b)
+    )
+    key = make_key(guarded)
+    name = key.split("-")[1]
+    for presented in (key, f"rj-{name}-x", "rj-0123456789ab-x", "sk-of-somebody-else", "x"):
+        client_of(guarded, presented).get("/v1/models")
+    assert lengths == [(32, 32)] * 5
+
+
+def test_the_database_and_its_errors_have_no_key_and_no_words_in_them(
+    guarded: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = make_key(guarded)
+    secret = key.split("-", 2)[2]
+    rows = guarded.database.work(lambda rows: str(rows.execute(select(tables.keys)).all()))
+    assert key.split("-")[1] in rows
+    assert secret not in rows
+    session = client_of(guarded, key).post("/v1/sessions").json()["id"]
+    with guarded.database._engine.connect() as connection:  # a table that is not as we know it
+        connection.exec_driver_sql("ALTER TABLE turns ADD COLUMN other INTEGER NOT NULL CHECK (other > 0) DEFAULT -1")
+        connection.commit()
+    caplog.set_level(logging.DEBUG)
+    answer = client_of(guarded, key).post(CHAT, json=HELLO | {"session_id": session})
+    assert answer.status_code == 500
+    assert "CHECK constraint failed" in caplog.text
+    assert not any(words in caplog.text + answer.text for words in ("Hello!", secret))
 
 
 def test_an_expired_or_revoked_key_is_told_so(guarded: Service) -> None:
@@ -108,6 +146,28 @@ def test_without_keys_only_this_machines_own_name_is_answered(service: Service) 
         assert client.get("/v1/models", headers={"host": host}).status_code == 200
     answer = client.get("/v1/models", headers={"host": "evil.example.org:8000"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (403, "host_not_allowed")
+
+
+def test_without_keys_only_this_machine_is_answered_whatever_host_it_names(
+    make_service: Callable[..., Service],
+) -> None:
+    """Serve may have been told to listen elsewhere than the recipe says."""
+    open_to_all = make_service("serving.require_keys=false")
+    guarded = make_service("serving.require_keys=true")
+    for address, status in (
+        ("127.0.0.1", 200), ("::1", 200), ("::ffff:127.0.0.1", 200), ("10.0.0.7", 403), ("2001:db8::7", 403),
+        ("::ffff:10.0.0.7", 403),
+    ):  # fmt: skip
+
+        def from_there(service: Service, key: str = "", address: str = address) -> httpx.Response:
+            headers = {"host": "127.0.0.1", "authorization": f"Bearer {key}"}
+            return TestClient(create_api(service), client=(address, 4711)).get("/v1/models", headers=headers)
+
+        answer = from_there(make_service())
+        assert answer.status_code == status
+        assert status == 200 or answer.json()["error"]["code"] == "address_not_allowed"
+        assert from_there(open_to_all).status_code == 200
+        assert from_there(guarded, make_key(guarded)).status_code == 200
 
 
 def test_other_origins_are_closed_unless_they_are_named(make_service: Callable[..., Service]) -> None:

@@ -11,6 +11,9 @@ import pytest
 from pydantic import BaseModel, ValidationError
 from starlette.testclient import TestClient
 
+from rejoinder.decoding import Decoding
+from rejoinder.dialogue import ReplyPart
+from rejoinder.engine import Finish
 from rejoinder.recipe import DecodingSection
 from serve.messages import BatchRequest, ChatRequest, CompletionRequest
 from serve.service import Service
@@ -137,6 +140,28 @@ def test_a_request_may_set_its_own_deadline(make_service: Callable[..., Service]
         answer = client.post(CHAT, json=HELLO, headers={"x-request-timeout": wrong})
         assert answer.status_code == 400
         assert "x-request-timeout" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(("header", "kind"), [({}, "server_error"), ({"x-request-timeout": "30"}, "timeout_error")])
+def test_a_stream_that_takes_too_long_ends_with_an_error(
+    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch, header: dict[str, str], kind: str
+) -> None:
+    submit = service.replica.responder.submit
+
+    def too_slow(context: list[int], decoding: Decoding, on_part: Callable[[ReplyPart], object], *rest: Any) -> Any:
+        def only_the_first(part: ReplyPart) -> None:
+            on_part(part)
+            on_part(ReplyPart("", part.num_tokens, Finish.TIMED_OUT))
+
+        return submit(context, decoding, only_the_first, *rest)
+
+    monkeypatch.setattr(service.replica.responder, "submit", too_slow)
+    answer = client.post(CHAT, json=HELLO | {"stream": True, "min_reply_tokens": 20}, headers=header)
+    assert answer.status_code == 200
+    *begun, last = [json.loads(event.removeprefix("data: ")) for event in answer.text.split("\n\n") if event]
+    assert begun
+    assert (last["error"]["type"], last["error"]["code"]) == (kind, "timeout")
+    assert_becomes_idle(service)
 
 
 def test_completions_reply_to_each_prompt(client: TestClient) -> None:

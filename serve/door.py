@@ -43,6 +43,9 @@ AGAIN_AFTER_S = 0.5
 """Between tries that found every replica full: who has begun to answer does not give up at once."""
 _KEPT_BYTES = 8_000_000
 """A larger request is not kept, and asked once."""
+MOST_BYTES = 64_000_000
+"""Of a body, whatever serving.max_body_bytes says, which goes no higher. Serve's proxy keeps in memory all that it has
+read, and while a request waits for a replica nobody else would tell it to stop."""
 _SERVES_OWN = (
     b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve_multiplexed_model_id",
     b"serve-multiplexed-model-id",
@@ -81,6 +84,7 @@ class _Request:
         self._app, self._scope, self._receive_new, self.send = app, scope, receive, send
         self._attempt = Attempt.first()
         self._body: list[Message] = []
+        self._num_bytes = 0
         self._can_repeat, self._is_gone, self._has_begun = True, False, False
         self.is_done = False
         """Nothing more may be sent."""
@@ -103,7 +107,13 @@ class _Request:
             if limit.expired() and not self.is_done:
                 await self._fail(*self._too_late())
                 return
-            if self.is_done or self._is_gone:
+            if self.is_done:
+                return
+            if self._num_bytes > MOST_BYTES and not self._has_begun:
+                message = f"the body has more than {MOST_BYTES} bytes; send less"
+                await self._refuse(413, message, "invalid_request_error", "body_too_large", 0)
+                return
+            if self._is_gone:
                 return
             if self._has_begun and not self._is_stream:
                 return  # a download that was cut: whoever reads it sees that its end is missing
@@ -162,11 +172,14 @@ class _Request:
             if (message := next(kept, None)) is not None:
                 return message
             message = await self._receive_new()
+            self._num_bytes += len(message.get("body", b""))
+            if self._num_bytes > MOST_BYTES:
+                message = {"type": "http.disconnect"}  # for Serve it ends here
             if message["type"] == "http.disconnect":
                 self._is_gone = True
             elif self._can_repeat:
                 self._body.append(message)
-                self._can_repeat = sum(len(one.get("body", b"")) for one in self._body) <= _KEPT_BYTES
+                self._can_repeat = self._num_bytes <= _KEPT_BYTES
             return message
 
         return receive

@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -19,6 +19,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rejoinder.cluster import CHECKOUT
 from rejoinder.dialogue import ReplyPart
+from rejoinder.errors import RecipeError
+from rejoinder.recipe import Recipe
 from serve import door as door_module
 from serve.api import create_api
 from serve.attempts import HEADER, Attempt
@@ -284,6 +286,33 @@ def test_a_client_that_goes_away_is_not_asked_for_again(make_service: Callable[.
     asyncio.run(Door(proxy)(scope, receive, send))
     assert len(proxy.seen) == 1
     assert not sent
+
+
+def test_a_body_without_end_is_not_read_on_while_it_waits_for_a_replica(
+    make_recipe: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_read = 0
+
+    async def reads_on(scope: Scope, receive: Receive, send: Send) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            nonlocal num_read
+            num_read += 1
+
+    async def pieces() -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 1_000
+
+    async def post() -> httpx.Response:
+        transport = httpx.ASGITransport(Door(reads_on))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return await client.post(CHAT, content=pieces())
+
+    with pytest.raises(RecipeError, match="max_body_bytes"):
+        make_recipe(f"serving.max_body_bytes={door_module.MOST_BYTES + 1}")
+    monkeypatch.setattr(door_module, "MOST_BYTES", 20_000)
+    answer = asyncio.run(post())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
+    assert num_read == 20
 
 
 def test_what_is_not_the_apis_passes_untouched() -> None:

@@ -8,7 +8,6 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 
-import httpx
 import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient, WebSocketDenialResponse
@@ -152,22 +151,21 @@ def test_without_keys_only_this_machine_is_answered_whatever_host_it_names(
     make_service: Callable[..., Service],
 ) -> None:
     """Serve may have been told to listen elsewhere than the recipe says."""
-    open_to_all = make_service("serving.require_keys=false")
     guarded = make_service("serving.require_keys=true")
+    headers = {"host": "127.0.0.1", "authorization": f"Bearer {make_key(guarded)}"}
+    by_itself, decided, with_keys = map(
+        create_api, (make_service(), make_service("serving.require_keys=false"), guarded)
+    )
     for address, status in (
         ("127.0.0.1", 200), ("::1", 200), ("::ffff:127.0.0.1", 200), ("10.0.0.7", 403), ("2001:db8::7", 403),
         ("::ffff:10.0.0.7", 403),
     ):  # fmt: skip
-
-        def from_there(service: Service, key: str = "", address: str = address) -> httpx.Response:
-            headers = {"host": "127.0.0.1", "authorization": f"Bearer {key}"}
-            return TestClient(create_api(service), client=(address, 4711)).get("/v1/models", headers=headers)
-
-        answer = from_there(make_service())
-        assert answer.status_code == status
-        assert status == 200 or answer.json()["error"]["code"] == "address_not_allowed"
-        assert from_there(open_to_all).status_code == 200
-        assert from_there(guarded, make_key(guarded)).status_code == 200
+        answers = [
+            TestClient(api, client=(address, 4711)).get("/v1/models", headers=headers)
+            for api in (by_itself, decided, with_keys)
+        ]
+        assert [answer.status_code for answer in answers] == [status, 200, 200]
+        assert status == 200 or answers[0].json()["error"]["code"] == "address_not_allowed"
 
 
 def test_other_origins_are_closed_unless_they_are_named(make_service: Callable[..., Service]) -> None:

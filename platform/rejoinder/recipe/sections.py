@@ -322,7 +322,7 @@ class ServingSection(Section):
     """Requests a minute of one API key, over all replicas, unless the key has a number of its own; null is any."""
     tokens_per_day: Positive | None = None
     """Tokens read and written a day (UTC) for one API key, likewise."""
-    max_body_bytes: Annotated[int, Field(ge=1_024)] = 1_000_000
+    max_body_bytes: Annotated[int, Field(ge=1_024, le=64_000_000)] = 1_000_000
     """A larger request is answered 413."""
     max_turn_characters: Annotated[int, Field(gt=0, le=1_000_000)] = 20_000
     """A longer turn is answered 400."""

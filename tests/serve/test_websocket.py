@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ from websockets.sync.client import connect
 
 from serve.service import Service
 from serve.store import keys
-from tests.serve.helpers import HELLO, assert_becomes_idle, client_of, make_key, slow_down
+from tests.serve.helpers import HELLO, assert_becomes_idle, client_of, make_key
 
 
 def chunks_of(socket: Any, body: dict[str, Any] | None) -> list[dict[str, Any]]:
@@ -90,15 +91,21 @@ def test_a_client_of_websockets_talks_over_a_real_port(served: str) -> None:
 
 def test_a_client_that_goes_away_frees_its_slot_though_nothing_fails_to_be_sent(service: Service) -> None:
     """Behind Serve's proxy what is sent to nobody is sent all the same: only a message says that it has gone."""
-    slow_down(service, 0.05)
-    body = HELLO | {"temperature": 0, "max_tokens": 20, "min_reply_tokens": 20}
+    engine, gate = service.replica.responder.engine, threading.Event()
+    step = engine.model.step
+    engine.model.step = lambda *args: step(*args) if gate.wait(60) else None  # type: ignore[method-assign,assignment,return-value]
     with client_of(service).websocket_connect("/v1/chat") as socket:
-        socket.send_text(json.dumps(body))
-        socket.receive_text()
-        while not service.replica.responder.engine.statistics().num_tokens:
+        socket.send_text(json.dumps(HELLO | {"max_tokens": 20, "min_reply_tokens": 20}))
+        while not engine.statistics().num_running:
             time.sleep(0.005)
-    assert_becomes_idle(service)
-    assert set(service.replica.responder.engine.statistics().finishes) == {"cancelled"}
+        socket.close()
+        deadline = time.monotonic() + 60
+        while service.versions.num_replies:  # the model stands still: the reply does not end by itself
+            assert time.monotonic() < deadline, "it is still being answered"
+            time.sleep(0.005)
+    gate.set()
+    assert_becomes_idle(service, within_s=60)
+    assert set(engine.statistics().finishes) == {"cancelled"}
 
 
 def test_a_message_that_comes_while_another_is_answered_waits_for_its_turn(client: TestClient) -> None:

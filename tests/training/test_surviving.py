@@ -22,7 +22,7 @@ from rejoinder.errors import ClusterError, RecipeError, TrainingError
 from rejoinder.recipe import Recipe
 from rejoinder.shards import Prepared, ShardSet, read_manifest
 from rejoinder.storage import Folder, Storage
-from rejoinder.training import NoTracker, require_workers, run_fingerprint, train
+from rejoinder.training import NoTracker, plain_context, require_workers, run_fingerprint, train, train_loop
 
 MakeRecipe = Callable[..., Recipe]
 
@@ -72,16 +72,19 @@ def test_no_exchange_is_lost_or_repeated_when_the_number_of_workers_changes(
 
 @pytest.mark.slow
 def test_a_damaged_checkpoint_is_said_and_the_one_before_it_used(
-    make_recipe: MakeRecipe, prepared: Prepared, ray_cluster: None, caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
+    make_recipe: MakeRecipe, prepared: Prepared, prepared_set: Path, ray_cluster: None,
+    caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
-    words = ["training.num_steps=6", "training.checkpoint_every_steps=2"]
-    done = train(make_recipe(*words), prepared)
-    weights = done.directory / "checkpoints" / "step_00000006" / checkpoints.WEIGHTS
+    recipe = make_recipe("training.num_steps=6", "training.checkpoint_every_steps=2", "scaling.num_workers=1")
+    store = checkpoints.CheckpointStore(Storage(recipe).run(run_fingerprint(recipe, prepared)) / "checkpoints")
+    with plain_context() as context:  # one worker alone does the same, and starts at once
+        train_loop(context, recipe, prepared_set, store, NoTracker())
+    assert train(recipe, prepared).reused
+    weights = store.path(6) / checkpoints.WEIGHTS
     whole = weights.read_bytes()
     weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with caplog.at_level(logging.WARNING):
-        again = train(make_recipe(*words), prepared)
+        again = train(recipe, prepared)
     assert f"passing over {weights}: damaged; take another checkpoint" in caplog.text  # on the driver
     assert "going on from the checkpoint of step 4" in capsys.readouterr().out
     assert not again.reused

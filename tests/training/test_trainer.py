@@ -89,15 +89,22 @@ def test_a_run_that_another_process_trains_is_left_alone(make_recipe: MakeRecipe
 
 
 @pytest.mark.slow
-def test_a_killed_worker_costs_nothing_but_time(make_recipe: MakeRecipe, prepared: Prepared, tmp_path: Path) -> None:
+def test_a_killed_worker_costs_nothing_but_time_and_fresh_starts_over(
+    make_recipe: MakeRecipe, prepared: Prepared, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     words = ["training.num_steps=12", "training.checkpoint_every_steps=5", "training.log_every_steps=1"]
-    words.append("model.dropout=0.2")
-    killer = KillsItsWorker(7, tmp_path / "killed")
-    survived = train(make_recipe(*words), prepared, killer)
+    recipe, killer = make_recipe(*words, "model.dropout=0.2"), KillsItsWorker(7, tmp_path / "killed")
+    survived = load_file(train(recipe, prepared, killer).checkpoint / checkpoints.WEIGHTS)
     assert killer.mark.exists()
-    undisturbed = train(make_recipe(*words, f"storage.uri={tmp_path / 'undisturbed'}"), prepared)
-    ours, theirs = (load_file(run.checkpoint / checkpoints.WEIGHTS) for run in (survived, undisturbed))
-    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert capsys.readouterr().out.count("going on from the checkpoint of step 5") == 1
+
+    assert train(recipe, prepared).reused
+    undisturbed = train(recipe, prepared, fresh=True)
+    assert not undisturbed.reused
+    assert "going on" not in capsys.readouterr().out
+    fresh = load_file(undisturbed.checkpoint / checkpoints.WEIGHTS)
+    assert survived.keys() == fresh.keys()
+    assert all(torch.equal(survived[name], fresh[name]) for name in fresh)
 
 
 @pytest.mark.slow
@@ -108,12 +115,6 @@ def test_what_a_user_must_put_right_is_not_tried_again(
     with pytest.raises(TrainingError, match=r"the gradient is (nan|inf), .*training has diverged"):
         train(make_recipe(*words, "training.num_steps=500"), prepared)
     assert "restart" not in capsys.readouterr().out
-
-
-@pytest.mark.slow
-def test_fresh_starts_over(make_recipe: MakeRecipe, prepared: Prepared) -> None:
-    train(make_recipe(), prepared)
-    assert not train(make_recipe(), prepared, fresh=True).reused
 
 
 @pytest.mark.slow

@@ -76,8 +76,9 @@ class MlflowServer:
         """Returns when it answers."""
         quiet = subprocess.DEVNULL
         self._process = subprocess.Popen(
-            self._command, cwd=self._directory, stdout=quiet, stderr=quiet, start_new_session=True
-        )
+            self._command, cwd=self._directory, stdout=quiet, stderr=quiet, start_new_session=True,
+            env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},  # eight processes for judges and prompts
+        )  # fmt: skip
         deadline = time.monotonic() + 120
         while True:
             try:
@@ -96,10 +97,10 @@ class MlflowServer:
             self._process = None
 
 
-@pytest.fixture
-def mlflow_server(tmp_path: Path) -> Iterator[MlflowServer]:
-    """A server that has been started."""
-    server = MlflowServer(tmp_path)
+@pytest.fixture(scope="module")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    """A server that has been started; a test that kills it starts it again."""
+    server = MlflowServer(tmp_path_factory.mktemp("server"))
     server.start()
     yield server
     server.kill()

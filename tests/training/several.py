@@ -25,8 +25,10 @@ def torchrun(shards: Path, runs: Path) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
     done = subprocess.run(
         [*command, "tests.training.several", str(shards), str(runs)],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1"},
-        timeout=500, capture_output=True, text=True, check=False,
+        env=os.environ | {
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path), "OMP_NUM_THREADS": "1",
+            "TORCHINDUCTOR_COMPILE_THREADS": "1",  # more are processes of their own, which import torch first
+        }, timeout=500, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
 

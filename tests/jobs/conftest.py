@@ -51,14 +51,18 @@ class Cluster:
         """Where jobs are submitted."""
         return f"http://127.0.0.1:{self.dashboard_port}"
 
-    def start_head(self, cwd: Path, num_cpus: int, *words: str) -> None:
-        """The first node, with more words for `ray start`. Returns when jobs can be submitted."""
+    def start_head(self, cwd: Path, num_cpus: int, *words: str, takes_jobs: bool = True) -> None:
+        """The first node, with more words for `ray start`. Returns when jobs can be submitted; where none are to be,
+        Ray's dashboard, which takes them, is left out with all its processes."""
         self._start(
             cwd, "--head", f"--port={self.gcs_port}", f"--dashboard-port={self.dashboard_port}",
             "--dashboard-host=127.0.0.1", f"--temp-dir={self.directory}", f"--ray-client-server-port={free_port()}",
-            f"--num-cpus={num_cpus}", *words,
+            f"--num-cpus={num_cpus}", f"--include-dashboard={takes_jobs}", *words,
         )  # fmt: skip
-        self._wait_for(f"{self.url}/api/version")
+        if takes_jobs:
+            self._wait_for(f"{self.url}/api/version")
+        else:
+            self._wait_until_it_says("Ray runtime started")
 
     def add_node(self, cwd: Path, num_cpus: int) -> None:
         """Another node of the same cluster."""
@@ -86,9 +90,22 @@ class Cluster:
     def _start(self, cwd: Path, *words: str) -> None:
         agents = (f"--dashboard-agent-listen-port={free_port()}", f"--metrics-export-port={free_port()}")
         command = [str(BIN / "ray"), "start", "--block", "--disable-usage-stats", *agents, *words]
-        self._nodes.append(
-            subprocess.Popen(command, cwd=cwd, env=self.environment, stdout=subprocess.DEVNULL, start_new_session=True)
-        )
+        with self._said(len(self._nodes)).open("wb") as out:
+            self._nodes.append(
+                subprocess.Popen(command, cwd=cwd, env=self.environment, stdout=out, start_new_session=True)
+            )
+
+    def _said(self, node: int) -> Path:
+        """What a node has printed."""
+        return self.directory / f"node-{node}.txt"
+
+    def _wait_until_it_says(self, words: str) -> None:
+        """Of the node that was started last."""
+        deadline, said = time.monotonic() + 90, self._said(len(self._nodes) - 1)
+        while words not in said.read_text():
+            assert self._nodes[-1].poll() is None, said.read_text()
+            assert time.monotonic() < deadline, said.read_text()
+            time.sleep(0.1)
 
     def _wait_for(self, url: str) -> None:
         request = urllib.request.Request(url, headers={"Authorization": f"Bearer {self.environment['RAY_AUTH_TOKEN']}"})

@@ -20,9 +20,10 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # a loaded machine is no failure
 CHECKOUT = Path(__file__).resolve().parents[2]
 WORDS = [
-    "tiny", "training.num_steps=100000", "training.log_rows=true", "training.checkpoint_every_steps=40",
-    "training.validate_every_steps=1000",
+    "tiny", "data.corpora.0.num_conversations=100", "training.num_steps=100000", "training.log_rows=true",
+    "training.checkpoint_every_steps=20", "training.validate_every_steps=100000",
 ]  # fmt: skip
+FEW_STEPS = 25  # more than an epoch of them, and checkpoints on the way
 
 
 @dataclass
@@ -141,7 +142,7 @@ def test_a_stopped_training_keeps_its_last_step_and_goes_on_from_it(training: Ca
     # Terminals and batch systems send it to all that the job runs, `ray job stop` to the driver.
     for name, send in (("Ctrl-C", os.killpg), ("SIGTERM", os.killpg), ("SIGTERM", os.kill)):
         job.start()
-        job.until(lambda: job.has_come_to(step + 60))  # noqa: B023
+        job.until(lambda: job.has_come_to(step + FEW_STEPS))  # noqa: B023
         assert not step or f"going on from the checkpoint of step {step:,}" in job.said
         send(job.process.pid, signal.SIGINT if name == "Ctrl-C" else signal.SIGTERM)
         assert job.ended() == 130, job.said
@@ -163,14 +164,14 @@ def test_a_stopped_training_keeps_its_last_step_and_goes_on_from_it(training: Ca
 def test_a_training_lives_through_a_node_that_is_announced_to_go_one_that_comes_and_one_that_is_lost(
     training: Callable[..., Training], cluster: Any, tmp_path: Path
 ) -> None:
-    cluster.start_head(tmp_path, num_cpus=1)
+    cluster.start_head(tmp_path, num_cpus=1, takes_jobs=False)
     cluster.add_node(tmp_path, num_cpus=1)
     job = training(
-        "scaling.num_workers=[1,4]", "training.checkpoint_every_steps=100000", "training.validate_every_steps=100000",
+        "scaling.num_workers=[1,4]", "training.checkpoint_every_steps=100000",
         f"cluster.address=127.0.0.1:{cluster.gcs_port}", environment=cluster.environment,
     )  # fmt: skip
     job.start()
-    job.until(lambda: job.has_made(60, num_workers=2))
+    job.until(lambda: job.has_made(FEW_STEPS, num_workers=2))
     before = job.rows_learnt()
     drain_the_other_node(cluster, deadline_s=60)
     job.until(lambda: "a node is going away: training goes on without it" in job.said)
@@ -178,7 +179,7 @@ def test_a_training_lives_through_a_node_that_is_announced_to_go_one_that_comes_
     assert saved >= max(before)  # not a step was lost
     os.killpg(cluster._nodes[1].pid, signal.SIGKILL)
     job.until(lambda: f"going on from the checkpoint of step {saved:,}" in job.said)
-    job.until(lambda: job.has_made(60, num_workers=1))
+    job.until(lambda: job.has_made(FEW_STEPS, num_workers=1))
 
     cluster.add_node(tmp_path, num_cpus=1)
     job.until(lambda: "with 2 workers" in job.said)
@@ -186,12 +187,12 @@ def test_a_training_lives_through_a_node_that_is_announced_to_go_one_that_comes_
     assert "restart" not in job.said  # neither was a failure
     grown = job.kept_steps()[-1]
     assert grown > saved
-    job.until(lambda: job.has_come_to(grown + 60))
+    job.until(lambda: job.has_come_to(grown + FEW_STEPS))
 
     os.killpg(cluster._nodes[2].pid, signal.SIGKILL)
     job.until(lambda: "restart 1 of 3" in job.said)
     job.until(lambda: job.said.count("with 1 worker\n") == 2)
-    job.until(lambda: job.has_made(60, num_workers=1, since=grown))
+    job.until(lambda: job.has_made(FEW_STEPS, num_workers=1, since=grown))
     assert "restart 2" not in job.said
     os.killpg(job.process.pid, signal.SIGINT)
     assert job.ended() == 130

@@ -239,7 +239,7 @@ def is_whole(path: Path) -> bool:
 def test_killed_at_any_moment_the_next_run_redoes_what_is_missing_and_makes_the_same_bytes(
     make_recipe: MakeRecipe, tmp_path: Path
 ) -> None:
-    words = ["data.corpora.0.num_conversations=150000", "data.exchanges_per_shard=5000"]
+    words = ["data.corpora.0.num_conversations=80000", "data.exchanges_per_shard=3000"]
     recipe, file = make_recipe(*words), tmp_path / "recipe.yaml"
     reading = Killed(recipe, file, "*/gathered/*.json", 3)
     assert not list(Storage(recipe).root.glob("shards/*/*.arrow"))

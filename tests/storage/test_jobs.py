@@ -106,7 +106,7 @@ def test_a_set_in_a_bucket_is_found_by_a_machine_that_has_nothing(
 def test_killed_while_building_another_machine_redoes_only_what_is_missing(
     s3: Any, machine: Callable[..., Machine], make_recipe: MakeRecipe, ray_cluster: None, tmp_path: Path
 ) -> None:
-    words = ["data.corpora.0.num_conversations=20000", "data.exchanges_per_shard=1000"]
+    words = ["data.corpora.0.num_conversations=8000", "data.exchanges_per_shard=800"]
     process = machine("one", *words).start("prepare")
     until(lambda: len(written(s3, r"/records/train")) >= 3, process)
     os.killpg(process.pid, signal.SIGKILL)
@@ -148,7 +148,7 @@ def test_a_run_in_a_bucket_goes_on_on_a_machine_that_has_nothing(s3: Any, machin
 
 
 def test_a_server_that_is_away_for_some_seconds_costs_only_them(s3: Any, machine: Callable[..., Machine]) -> None:
-    words = ["data.corpora.0.num_conversations=20000", "data.exchanges_per_shard=5000", "storage.retry_s=60"]
+    words = ["data.corpora.0.num_conversations=8000", "data.exchanges_per_shard=5000", "storage.retry_s=60"]
     process = machine("one", *words).start("prepare")
     until(lambda: written(s3, r"/gathered/.*json"), process)
     s3.go()
@@ -159,7 +159,7 @@ def test_a_server_that_is_away_for_some_seconds_costs_only_them(s3: Any, machine
 
 
 def test_a_server_that_is_gone_ends_the_job_with_one_sentence(s3: Any, machine: Callable[..., Machine]) -> None:
-    words = ["data.corpora.0.num_conversations=20000", "data.exchanges_per_shard=5000", "storage.retry_s=2"]
+    words = ["data.corpora.0.num_conversations=8000", "data.exchanges_per_shard=5000", "storage.retry_s=2"]
     process = machine("one", *words).start("prepare")
     until(lambda: written(s3, r"/gathered/.*json"), process)
     s3.go()

@@ -25,7 +25,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, ray_cluster: None) -> list
     words = [
         f"storage.uri={tmp_path_factory.mktemp('home')}", "registry.tracking_uri=null", "scaling.num_workers=1",
         "evaluation.metrics=[chrf, distinct, repetition, safety]", "evaluation.num_timed_replies=0",
-        "evaluation.max_replies=100", "registry.gate.latency_replies=4", "registry.gate.tolerated.latency=100",
+        "evaluation.max_replies=100", "evaluation.behaviour=[]", "evaluation.num_self_chats=0",
+        "evaluation.num_attention_maps=0", "registry.gate.latency_replies=4", "registry.gate.tolerated.latency=100",
         "registry.gate.tolerated.distinct_2=0.2", "training.warmup_steps=1",
     ]  # fmt: skip
     steps = [f"training.num_steps={number} training.validate_every_steps={number}".split() for number in (3, 24)]

@@ -26,6 +26,7 @@ STUCK_S = 30
 CANARY = "Hello!"
 CANARY_EVERY_S = 10.0
 CANARY_TIMEOUT_S = 10.0
+_WITHOUT_AN_END = (Finish.TIMED_OUT, Finish.FAILED, Finish.CANCELLED)
 
 
 class TooSlow(ServingError):
@@ -101,9 +102,11 @@ class ChatReplica:
             cancel = self.responder.submit(context, decoding, mailbox.put, on_replies, limit_s)
             while True:
                 part = await mailbox.take()
+                if part.finish in _WITHOUT_AN_END and part.text:  # what was said before comes with it
+                    yield replace(part, finish=None)
                 if part.finish is Finish.TIMED_OUT:
                     raise TimeoutError
-                if part.finish in (Finish.FAILED, Finish.CANCELLED):
+                if part.finish in _WITHOUT_AN_END:
                     raise FailedReply(f"the reply {part.finish.value}; try again")
                 yield part
                 if part.finish is not None:

@@ -44,7 +44,11 @@ def test_both_run_the_same_command_with_the_same_settings(services: dict[str, An
     assert ours["command"] == theirs["command"]
     settings = objects["ConfigMap", "mlflow"]["data"].keys() | {entry["name"] for entry in theirs["env"]}
     assert settings - {"POSTGRES_PASSWORD"} == ours["environment"].keys()
-    for name in ("MLFLOW_SERVER_ALLOWED_HOSTS", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"):
+    for name in (
+        "MLFLOW_SERVER_ALLOWED_HOSTS",
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION",
+    ):
         assert objects["ConfigMap", "mlflow"]["data"][name] == ours["environment"][name]
     assert ours["environment"]["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
 

@@ -57,8 +57,7 @@ def answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 @pytest.fixture(scope="module")
 def team(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, str]]:
-    """Addresses of the server and of its S3, both started as deploy/compose.yaml says, with other ports, and without
-    the eight processes of MLflow that wait for judges and prompts."""
+    """Addresses of the server and of its S3, both started as deploy/compose.yaml says, with other ports."""
     home, s3, port = tmp_path_factory.mktemp("team"), f"http://127.0.0.1:{free_port()}", free_port()
     services = yaml.safe_load(COMPOSE.read_text())["services"]
     values = KEYS | {"S3_ENDPOINT": s3}
@@ -69,7 +68,6 @@ def team(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         return re.sub(r"mlflow:\w+@database:5432/mlflow", database, text)
 
     own = {name: filled(text) for name, text in services["mlflow"]["environment"].items()}
-    own["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
     bucket = {name: filled(text) for name, text in services["bucket"]["environment"].items()}
     dropped = ("MLFLOW_", "AWS_", "PYTHONPATH")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -46,13 +45,13 @@ def test_from_elsewhere_on_nodes_that_hold_no_copy_of_the_code(cluster: Any, tmp
         "with cluster.connect(load_recipe('jobs/recipes/tiny.yaml')):\n"
         "    print('FOUND', *ray.get(ray.remote(where).remote()))\n"
     )
-    # In one job: what a job is shipped with is the same for both.
-    both = f"python where.py && python jobs/train.py {shlex.join(QUICK)}"
-    done = cluster.submit("--working-dir", ".", "--", "sh", "-c", both, cwd=copy)
-    assert done.returncode == 0, done.stdout + done.stderr
-    files = next(line for line in done.stdout.splitlines() if line.startswith("FOUND")).split()[1:]
+    found = cluster.submit("--working-dir", ".", "--", "python", "where.py", cwd=copy)
+    assert found.returncode == 0, found.stdout + found.stderr
+    files = next(line for line in found.stdout.splitlines() if line.startswith("FOUND")).split()[1:]
     assert len(files) == 3
     assert all("runtime_resources/py_modules_files" in file for file in files)
+    done = cluster.submit("--working-dir", ".", "--", "python", "jobs/train.py", *QUICK, cwd=copy)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert "models:/tiny-chat/1, alias 'candidate'" in done.stdout
 
 

@@ -49,11 +49,6 @@ class Mailbox:
             if self._is_late:
                 raise TimeoutError
 
-    @property
-    def has_news(self) -> bool:
-        """Whether somebody was called and has not looked yet."""
-        return self._is_called and not self._alarm.cancelled()
-
     def close(self) -> None:
         """Nobody takes any more."""
         self._alarm.cancel()

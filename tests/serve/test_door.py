@@ -94,7 +94,7 @@ def one_token_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     def put_and_wait(mailbox: Mailbox, part: ReplyPart) -> None:
         put(mailbox, part)
         deadline = time.monotonic() + 10
-        while mailbox.has_news and time.monotonic() < deadline:
+        while mailbox._is_called and not mailbox._alarm.cancelled() and time.monotonic() < deadline:
             time.sleep(0.0005)
 
     monkeypatch.setattr(Mailbox, "put", put_and_wait)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
 
 from rejoinder.command_line import RECIPES, run
-from rejoinder.errors import ShardError
+from rejoinder.errors import RecipeError, ShardError
 from rejoinder.recipe import Recipe, explain, load_recipe
 
 
@@ -210,3 +211,17 @@ def test_a_word_too_many_is_no_override(capsys: pytest.CaptureFixture[str]) -> N
     with pytest.raises(SystemExit):
         run(versions, ["tiny", "show", "3", "4"])
     assert "'4' is no override" in capsys.readouterr().err
+
+
+def test_a_job_may_refuse_words_that_it_has_no_use_for(capsys: pytest.CaptureFixture[str]) -> None:
+    def require_words(words: Sequence[str]) -> None:
+        if any(word.startswith("decoding.") for word in words):
+            raise RecipeError("write serving.decoding")
+
+    made = Job()
+    run(made.function, ["tiny", "serving.port=9"], require_words=require_words)
+    with pytest.raises(SystemExit) as leaving:
+        run(made.function, ["tiny", "decoding.temperature=0"], require_words=require_words)
+    assert leaving.value.code == 1
+    assert len(made.called) == 1
+    assert "write serving.decoding" in capsys.readouterr().err

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from rejoinder import command_line
+from rejoinder.recipe import load_recipe
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 PAGES = [CHECKOUT / "README.md", CHECKOUT / "CONTRIBUTING.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
@@ -56,22 +57,40 @@ def test_the_map_names_every_file_and_nothing_else() -> None:
     assert all((CHECKOUT / name).exists() for name in named)
 
 
-def commands() -> list[Any]:
-    """Every `python jobs/NAME.py ...` that stands in a page."""
+def lines_of_commands() -> list[tuple[str, list[str]]]:
+    """Page and words of every `python jobs/NAME.py ...` that stands in one."""
     found = []
     for page in PAGES:
         for line in re.findall(r"python (jobs/\w+\.py[^`\n]*)", page.read_text().replace("\\\n", " ")):
             words = shlex.split(line, comments=True)
             if not any(word.startswith("[") for word in words):
-                found.append(pytest.param(words, id=f"{page.name}: {' '.join(words)}"))
+                found.append((page.name, words))
     return found
+
+
+def commands() -> list[Any]:
+    return [pytest.param(words, id=f"{page}: {' '.join(words)}") for page, words in lines_of_commands()]
+
+
+def recipe_printed_into(name: str) -> str | None:
+    """The recipe that a page's `... --print > NAME` writes there."""
+    for _, words in lines_of_commands():
+        if words[-2:] == [">", name]:
+            recipe, *changes = words[1:-3]
+            return load_recipe(CHECKOUT / "jobs" / "recipes" / f"{recipe}.yaml", changes).to_yaml()
+    return None
 
 
 @pytest.mark.parametrize("words", commands())
 def test_a_command_of_the_docs_is_understood(
-    words: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job, *rest = words
+    if rest[-2:-1] == [">"]:
+        del rest[-2:]
+    elif rest and (text := recipe_printed_into(rest[0])):
+        (tmp_path / rest[0]).write_text(text)
+        rest[0] = str(tmp_path / rest[0])
     monkeypatch.syspath_prepend(CHECKOUT / "jobs")
     monkeypatch.chdir(CHECKOUT)
     spec = importlib.util.spec_from_file_location("job_under_test", CHECKOUT / job)

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,23 @@ def test_a_source_file_says_what_it_is_for_and_is_not_too_long(file: Path) -> No
     text = file.read_text(encoding="utf-8")
     assert ast.get_docstring(ast.parse(text)), "begins without a docstring"
     assert len(text.splitlines()) <= 400
+
+
+def test_a_wheel_has_what_the_packages_read() -> None:
+    settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packed = {
+        file
+        for package, patterns in settings["package-data"].items()
+        for pattern in patterns
+        for file in (CHECKOUT / settings["package-dir"][package]).glob(pattern)
+    }
+    there = {
+        file
+        for folder in settings["package-dir"].values()
+        for file in (CHECKOUT / folder).rglob("*")
+        if file.is_file() and file.suffix not in (".py", ".pyc")
+    }
+    assert there - packed == {CHECKOUT / "serve" / "config.yaml"}  # for people, not for the code
 
 
 def test_nobodys_own_paths_stand_in_what_is_tracked() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,36 @@ from rejoinder.dialogue import Reply, Responder
 from rejoinder.engine import Finish
 from rejoinder.errors import RecipeError
 from rejoinder.recipe import Recipe
-from rejoinder.stages import chat_in_terminal
+from rejoinder.shards import build
+from rejoinder.stages import chat_in_terminal, prepare_stage
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("place", ["{}", "file://{}"])
+def test_the_report_of_a_set_whose_maker_was_killed_before_it_is_made_by_the_next_job(
+    make_recipe: Callable[..., Recipe],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    place: str,
+) -> None:
+    monkeypatch.setenv("REJOINDER_CACHE", str(tmp_path / "cache"))
+    tracking = f"registry.tracking_uri=sqlite:///{tmp_path}/mlflow.db"
+    recipe = make_recipe(f"storage.uri={place.format(tmp_path / 'home')}", tracking)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "write_report", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_stage(recipe)
+    monkeypatch.setenv("REJOINDER_CACHE", str(tmp_path / "cache of another machine"))
+    prepared = prepare_stage(recipe)
+    assert prepared.reused
+    assert {"report.html", "report.json"} <= prepared.folder.sizes().keys()
+    (link,) = re.findall("look at it: file://(.*)", capsys.readouterr().out)
+    assert "<html" in Path(link).read_text()
 
 
 def test_a_chat_is_decoded_as_the_command_line_says_not_as_the_checkpoint_does(

@@ -12,7 +12,7 @@ from ray import tune
 
 from rejoinder import checkpoints, cluster, console
 from rejoinder.errors import TuningError
-from rejoinder.recipe import Recipe
+from rejoinder.recipe import DecodingSection, Recipe
 from rejoinder.registry import Ended, tracked_search
 from rejoinder.shards import Prepared
 from rejoinder.storage import Folder, Storage, locked, sha256_of
@@ -22,7 +22,7 @@ from tuning.history import FAILED, FILE, FINISHED, STOPPED, History, Trial
 from tuning.objectives import Objective, read_objectives
 from tuning.report import PAGE, write_report
 from tuning.search import Search, folder_of_search, num_concurrent, require_room, search_name
-from tuning.space import Space, read_space, with_sample, with_words
+from tuning.space import Space, read_space, with_best, with_served_decoding, with_words
 from tuning.trial import run_name_of, train_trial
 
 BEST = "best.yaml"
@@ -35,7 +35,7 @@ class Found:
     """The best trial of a search."""
 
     recipe: Recipe
-    """The searched recipe with the best sample in it."""
+    """The searched recipe with the best sample in it, one of decoding settings also for `jobs/deploy.py`."""
     changes: dict[str, Any]
     metrics: dict[str, float]
     """Of the trial's best validation."""
@@ -90,6 +90,12 @@ def require(recipe: Recipe, *, on_a_checkpoint: bool) -> Space:
             f"tuning.max_tokens = {settings.max_tokens}: counts what trials learn from, and decoding does not learn; "
             "set tuning.num_trials or tuning.max_wall_s"
         )
+    for name, value in recipe.serving.decoding.items():
+        if value != (measured := getattr(recipe.decoding, name)):
+            raise TuningError(
+                f"serving.decoding.{name} = {value!r}, and decoding.{name} = {measured!r}: other replies would be "
+                "served than are measured; say the same in both, or leave the former out"
+            )
     plugins_of(recipe, settings.objectives or ())
     return space
 
@@ -120,6 +126,7 @@ def search_decoding(recipe: Recipe, prepared: Prepared, checkpoint: Path, *, fre
     """Tries settings of a space of decoding settings, each on replies of this checkpoint to the validation split."""
     space = require(recipe, on_a_checkpoint=True)
     checkpoints.verify(checkpoint)
+    recipe = _served_as_measured(recipe, checkpoints.read_recipe(checkpoint).decoding)
     shared = Storage(recipe).holding(checkpoint)
     basis = prepared.manifest.fingerprint + sha256_of(checkpoint / checkpoints.MANIFEST)
     room = partial(num_concurrent, override_workers(recipe), workers=1, cpus=1, gpus=0)
@@ -131,6 +138,12 @@ def search_decoding(recipe: Recipe, prepared: Prepared, checkpoint: Path, *, fre
         return made
 
     return _run(recipe, recipe, space, prepared, basis, room, function, fresh)
+
+
+def _served_as_measured(recipe: Recipe, own: DecodingSection) -> Recipe:
+    """With `serving.decoding` for what differs in the recipe's `decoding` from the model's own."""
+    measured, known = recipe.decoding.model_dump(mode="json"), own.model_dump(mode="json")
+    return with_served_decoding(recipe, {name: value for name, value in measured.items() if value != known[name]})
 
 
 def override_workers(recipe: Recipe) -> Recipe:
@@ -219,7 +232,7 @@ def _found(
     point = best.best(objectives)
     assert point is not None
     return Found(
-        with_sample(recipe, best.sample), best.sample, point.metrics, best, history.front(objectives), objectives,
+        with_best(recipe, space, best.sample), best.sample, point.metrics, best, history.front(objectives), objectives,
         history, len(history.trials), len(failed), space.is_of_decoding,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ import yaml
 
 from rejoinder import catalog
 from rejoinder.errors import RecipeError, TuningError
-from rejoinder.recipe import Recipe, override, validate
+from rejoinder.recipe import OF_REQUESTS, Recipe, override, validate
 from tuning.distributions import Distribution, read_distribution
 
 SPACES = Path(__file__).with_name("spaces")
@@ -120,6 +120,23 @@ def with_sample(recipe: Recipe, sample: Sample) -> Recipe:
     """The recipe with a sample in it. Names of plug-ins go first, since they reset the plug-in's other settings."""
     ordered = sorted(sample, key=lambda path: not path.endswith(".name"))
     return with_words(recipe, [f"{path}={json.dumps(sample[path])}" for path in ordered], "trial")
+
+
+def with_best(recipe: Recipe, space: Space, sample: Sample) -> Recipe:
+    """The same for the best of all; a model is to be served with what was found of decoding, too."""
+    found = with_sample(recipe, sample)
+    if not space.is_of_decoding:
+        return found
+    section = found.decoding.model_dump(mode="json")
+    changes = {name: section[name] for name in (path.partition(".")[2] for path in sample)}
+    return with_served_decoding(found, changes)
+
+
+def with_served_decoding(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with more settings in `serving.decoding`, but for those that requests say."""
+    added = {name: value for name, value in changes.items() if name not in OF_REQUESTS}
+    words = [f"serving.decoding.{name}={json.dumps(value)}" for name, value in added.items()]
+    return with_words(recipe, words, "serving.decoding")
 
 
 def with_words(recipe: Recipe, words: Iterable[str], source: str) -> Recipe:

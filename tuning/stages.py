@@ -62,8 +62,10 @@ def _say(found: Found, file: Path) -> None:
     if len(found.front) > 1:
         console.say(f"   no trial is better in everything than {', '.join(str(one.number) for one in found.front)}")
     console.say(f"   look at it: file://{found.report}")
-    job = "chat" if found.is_of_decoding else "train"
-    console.say(f"   made: {file}; {job} with it: `python jobs/{job}.py {file}`")
+    if found.is_of_decoding:
+        console.say(f"   made: {file}; `python jobs/chat.py {file}` and `python jobs/deploy.py {file}` reply so")
+    else:
+        console.say(f"   made: {file}; train with it: `python jobs/train.py {file}`")
 
 
 def _register(recipe: Recipe, found: Found, prepared: Prepared) -> None:

@@ -29,8 +29,14 @@ from rejoinder.recipe import Recipe, explain, load_recipe
 RECIPES = Path(__file__).resolve().parents[2] / "jobs" / "recipes"
 
 
-def run(job: Callable[..., object], argv: Sequence[str] | None = None) -> None:
-    """Runs a job as a program: exit status 0 done, 1 a user's error in one sentence, 2 wrong words, 130 stopped."""
+def run(
+    job: Callable[..., object], argv: Sequence[str] | None = None, *,
+    require_words: Callable[[Sequence[str]], None] = lambda words: None,
+) -> None:  # fmt: skip
+    """Runs a job as a program: exit status 0 done, 1 a user's error in one sentence, 2 wrong words, 130 stopped.
+
+    `require_words` raises RecipeError for settings that this job has no use for.
+    """
     parser = _parser(job)
     arguments = vars(parser.parse_intermixed_args(argv))  # flags may stand between the words
     debug = arguments.pop("debug")
@@ -41,6 +47,7 @@ def run(job: Callable[..., object], argv: Sequence[str] | None = None) -> None:
         os.environ["REJOINDER_DEBUG"] = "1"
     try:
         words, asked = _own_words(job, arguments.pop("words"))
+        require_words(words)
         recipe = _recipe(words, explain_only=arguments.pop("help"), parser=parser)
         if arguments.pop("print"):
             sys.stdout.write(recipe.to_yaml())

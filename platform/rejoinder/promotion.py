@@ -23,6 +23,7 @@ from rejoinder.registry import (
     compare_latency,
     contest,
     judge,
+    looked_at,
     table,
 )
 from rejoinder.shards import Prepared
@@ -93,7 +94,9 @@ def _judged(
     And, for the ledger, what was compared on what. A champion that cannot be loaded cannot serve either, and is not
     compared with.
     """
-    gate, lost = recipe.registry.gate, _what_is_wrong_with(registry, champion)
+    gate = recipe.registry.gate
+    looked_at(gate)  # not only when all is measured
+    lost = _what_is_wrong_with(registry, champion)
     if lost is not None:
         champion = None
     known = {of.number: _measured_before(registry, of, gate.split) for of in (candidate, champion) if of is not None}

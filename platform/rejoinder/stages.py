@@ -16,7 +16,7 @@ from rejoinder.recipe import Recipe
 from rejoinder.recipe.base import absolute_path
 from rejoinder.registry import Registry, Version, tracked_run
 from rejoinder.replies import ROWS_PER_PIECE, Replies, counted, reply_to_file
-from rejoinder.shards import REPORT, Prepared, prepare
+from rejoinder.shards import Prepared, prepare, report_of
 from rejoinder.storage import Folder, Storage, write_text_whole
 from rejoinder.text import SPLITS
 from rejoinder.training import TrainedRun, require_workers, run_fingerprint, train
@@ -45,7 +45,7 @@ def prepare_stage(recipe: Recipe, *, check_hashes: bool = False) -> Prepared:
             for what, number in found.items():
                 if number:
                     console.say(f"   {state}: {number:,} {what}")
-        console.say(f"   look at it: file://{prepared.folder.path(REPORT)}")
+        console.say(f"   look at it: file://{report_of(prepared)}")
         for split in manifest.splits:
             num_exchanges, num_tokens = (
                 manifest.total(split, "num_exchanges"),

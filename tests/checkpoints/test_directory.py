@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -58,6 +59,17 @@ def test_training_goes_on_exactly_where_it_was(
     checkpoints.load_optimizer(tmp_path / "made", optimizer)
     train(resumed, optimizer, 3)
     assert_equal_weights(resumed, straight)
+
+
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan])
+def test_metrics_that_are_not_finite_are_read_as_they_were_measured(
+    recipe: Recipe, tokenizer: Tokenizer, tmp_path: Path, value: float
+) -> None:
+    model, optimizer = fresh(recipe)
+    progress = Progress(250, Position(3, 17), "0123456789abcdef", {"valid_perplexity": value}, [value, 2.5])
+    checkpoints.save(tmp_path / "made", model, optimizer, tokenizer.to_json(), recipe, progress)
+    found = checkpoints.read_progress(tmp_path / "made")
+    assert repr(found) == repr(progress)  # nan is not equal to itself
 
 
 def test_a_checkpoint_before_the_first_step_can_be_loaded(recipe: Recipe, tokenizer: Tokenizer, tmp_path: Path) -> None:

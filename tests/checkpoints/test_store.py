@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import pytest
 
@@ -45,6 +46,15 @@ def test_a_half_written_one_is_no_checkpoint(save: Save, store: CheckpointStore)
 
 def test_the_best_one_has_the_lowest_validation_loss(save: Save, store: CheckpointStore) -> None:
     save(1, 3.0), save(2, 1.5), save(3, 2.0), save(4)  # the last one was not validated
+    assert store.best() == store.path(2)
+
+
+@pytest.mark.parametrize("order", [(math.nan, 1.5, math.inf), (2.0, 1.5, math.nan), (math.inf, 1.5, math.nan)])
+def test_a_loss_that_is_no_number_is_never_the_best(
+    save: Save, store: CheckpointStore, order: tuple[float, ...]
+) -> None:
+    for step, valid_loss in enumerate(order, start=1):
+        save(step, valid_loss)
     assert store.best() == store.path(2)
 
 

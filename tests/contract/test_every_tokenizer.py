@@ -14,10 +14,18 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from rejoinder import catalog
-from rejoinder.corpora import made_up
+from rejoinder.corpora import Conversation, Turn, made_up
 from rejoinder.errors import TextError
-from rejoinder.recipe import PluginSettings
-from rejoinder.text import NUM_CONTROL_IDS, TextStream, Tokenizer, clean, measure_tokenizer, tokenizer_files
+from rejoinder.recipe import PluginSettings, TextSection
+from rejoinder.text import (
+    NUM_CONTROL_IDS,
+    TextStream,
+    Tokenizer,
+    clean,
+    exchanges_of,
+    measure_tokenizer,
+    tokenizer_files,
+)
 from rejoinder.text import train_tokenizer as train
 from rejoinder.text.tokenizers import ROOM, hugging_face
 
@@ -175,6 +183,19 @@ def test_what_does_not_come_back_is_what_the_kind_says(make: Make, name: str, te
     ids = one.to_ids(text)
     assert one.to_text(ids) == comes_back
     assert one.num_bytes_of_ids[ids].sum() == len(comes_back.encode()) + one.drops_first_blank
+    assert one.num_bytes_of_first_ids[ids[0]] == one.num_bytes_of_ids[ids[0]] - one.drops_first_blank
+
+
+def test_bytes_of_a_reply_are_those_of_its_text(kind: Tokenizer) -> None:
+    @given(st.text() | st.text("ab .'❤"), st.integers(4, 12))
+    @example("hello my friend", 40)
+    @example("hello my friend", 4)
+    def holds(text: str, longest: int) -> None:
+        talk = Conversation("id", (Turn("a", "hi"), Turn("b", text)))
+        for reply in exchanges_of([talk], kind, TextSection(max_reply_tokens=longest)):
+            assert reply.reply_num_bytes == len(kind.to_bytes(reply.reply_ids))
+
+    holds()
 
 
 def test_no_text_makes_a_control_id(kind: Tokenizer) -> None:

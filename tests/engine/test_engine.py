@@ -175,6 +175,18 @@ def test_statistics_tell_what_goes_on(kit: Kit) -> None:
     assert (engine.statistics().num_tokens, engine.statistics().seconds_since_step) == (6, 0.0)
 
 
+def test_an_engine_that_had_nothing_to_do_is_not_taken_for_a_stuck_one_when_it_is_asked(kit: Kit) -> None:
+    engine = kit.start(1, 5)
+    for _ in range(10):
+        time.sleep(0.02)
+        asked_at = time.monotonic()
+        listener = kit.ask(engine, [20, 21])
+        waited_s = engine.statistics().seconds_since_step
+        assert waited_s <= time.monotonic() - asked_at
+        listener.wait()
+        assert eventually(lambda: is_idle(engine))
+
+
 @pytest.fixture(params=catalog.names("rejoinder.models"))
 def real_model(request: pytest.FixtureRequest) -> Seq2Seq:
     """Every model, small, with random weights large enough to say different things."""

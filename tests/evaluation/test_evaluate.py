@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import ray
 import sacrebleu
+import torch
 
 from rejoinder import checkpoints
 from rejoinder.dialogue import Responder
 from rejoinder.errors import CheckpointError, EvaluationError, RecipeError
 from rejoinder.evaluation import FIGURES, Evaluation, PerExchange, compare, evaluate, measure_loss
 from rejoinder.evaluation.answers import answers, context_of
+from rejoinder.evaluation.evaluate import _Source
 from rejoinder.evaluation.self_chat import self_chat
 from rejoinder.evaluation.speed import measure_speed
 from rejoinder.recipe import Recipe
 from rejoinder.shards import ShardSet
+from rejoinder.storage import Folder
 
 QUICK = [
     "evaluation.max_replies=40", "evaluation.num_resamples=100", "evaluation.num_timed_replies=4",
@@ -72,6 +77,28 @@ def test_tasks_measure_what_one_process_measures(
 
     per_exchange.save(tmp_path / "kept.npz")
     assert compare(PerExchange.load(tmp_path / "kept.npz"), per_exchange, "bleu", num_resamples=100) == (0, 0, 0, 1)
+
+
+def test_figures_that_are_no_numbers_are_read_as_none_of_them() -> None:
+    evaluation = Evaluation("test", 3, {"test_perplexity": math.inf, "test_loss": 800.0}, [])
+    found = Evaluation.from_json(evaluation.to_json("of this"), "of this")
+    assert found is not None
+    assert math.isnan(found.metrics["test_perplexity"])
+    assert f"{found.metrics['test_loss']:.1f}" == "800.0"
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_task_that_was_given_no_gpu_takes_none(recipe: Recipe, checkpoint: Path, prepared_set: Path) -> None:
+    """Ray hides the GPUs of its machine from nobody who asked for none."""
+    source = _Source(recipe, Folder(checkpoint), Folder(prepared_set), "test")
+
+    @ray.remote(max_calls=1)
+    def device() -> str:
+        torch.cuda.is_available = lambda: True
+        trained, _ = source.open()
+        return next(trained.model.parameters()).device.type
+
+    assert ray.get(device.remote()) == "cpu"
 
 
 def test_a_damaged_checkpoint_is_refused_before_any_task_starts(

@@ -81,3 +81,20 @@ def test_a_plain_cell_has_the_activation_it_is_told() -> None:
     assert outputs_BSD.min() == 0
     outputs_BSD, _ = make_cell("rnn", 3, 32, 1)(inputs_BSD)
     assert outputs_BSD.min() < 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+@pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
+@pytest.mark.parametrize("variational", [False, True])
+def test_on_a_gpu_a_cell_is_computed_in_fp32(kind: str, variational: bool) -> None:
+    """torch's autocast computes cuDNN's cells in fp16, whatever it is asked for."""
+    torch.manual_seed(0)
+    cell = make_cell(kind, 3, 4, 2, variational=variational).cuda().eval()
+    inputs_BSD, lengths_B = torch.randn(2, 5, 3, device="cuda"), torch.tensor([2, 5])
+    expected = read_packed(cell, inputs_BSD, lengths_B)
+    hidden_LBD = torch.randn(2, 2, 4, device="cuda")
+    first = (hidden_LBD, hidden_LBD.tanh()) if kind == "lstm" else hidden_LBD
+    expected_BSD, _ = cell(inputs_BSD, first)
+    with torch.autocast("cuda", torch.bfloat16):
+        torch.testing.assert_close(read_packed(cell, inputs_BSD, lengths_B), expected)
+        torch.testing.assert_close(cell(inputs_BSD, first)[0], expected_BSD)

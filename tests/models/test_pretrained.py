@@ -125,6 +125,18 @@ def test_logits_are_those_of_transformers(kind: str, directory: MakeDirectory) -
 
 
 @pytest.mark.parametrize(("kind", "rank"), [*((kind, 0) for kind in (*SEQ2SEQ, *ENCODERS)), ("t5", 2), ("bart", 2)])
+def test_weights_are_counted_without_memory_for_them(kind: str, rank: int, directory: MakeDirectory) -> None:
+    """As each trial of a search does."""
+    settings = Settings(path=str(directory(kind)), lora_rank=rank)
+    model = build(settings, NUM_IDS, MAX_CONTEXT, MAX_REPLY)
+    with torch.device("meta"):
+        counted = build(settings, NUM_IDS, MAX_CONTEXT, MAX_REPLY)
+    assert all(weight.is_meta for weight in counted.parameters())
+    shapes, expected = ([weight.shape for weight in one.parameters()] for one in (counted, model))
+    assert shapes == expected
+
+
+@pytest.mark.parametrize(("kind", "rank"), [*((kind, 0) for kind in (*SEQ2SEQ, *ENCODERS)), ("t5", 2), ("bart", 2)])
 def test_step_by_step_is_the_same_as_all_at_once(kind: str, rank: int, directory: MakeDirectory) -> None:
     model = read(directory(kind), lora_rank=rank)
     after_training(model)
@@ -335,7 +347,7 @@ def test_what_is_no_checkpoint_is_refused_in_a_sentence(directory: MakeDirectory
 def test_a_missing_extra_is_named(directory: MakeDirectory, monkeypatch: pytest.MonkeyPatch) -> None:
     place = directory("bart")
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert "needs the package transformers; pip install 'rejoinder[pretrained]'" in refusal(path=str(place))
+    assert "needs the package transformers; pip install '.[pretrained]' in the checkout" in refusal(path=str(place))
 
 
 def test_weights_of_another_model_are_refused(directory: MakeDirectory) -> None:

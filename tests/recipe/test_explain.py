@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -73,3 +74,12 @@ def test_without_a_recipe_the_defaults_are_shown() -> None:
 
 def test_the_plugins_that_may_be_chosen_are_listed() -> None:
     assert "Plug-ins: " + ", ".join(catalog.names("rejoinder.models")) in explain()
+
+
+def test_choices_and_ranges_are_told() -> None:
+    lines = explain().splitlines()
+    said = {line.split(" = ")[0].strip(): after for line, after in pairwise(lines)}
+    assert said["training.precision"].endswith(" One of: fp32, bf16, fp16, auto.")
+    assert said["text.control_tokens"].endswith(" Any of: system, speaker, persona, topic, rating, emotion.")
+    assert said["serving.port"].endswith(" Above 0 and below 65,536.")
+    assert said["training.num_steps"].endswith(" Above 0.")

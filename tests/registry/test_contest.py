@@ -76,3 +76,9 @@ def test_a_figure_that_nobody_measures_is_refused(gate: GateSection) -> None:
         RegistryError, match=r"registry.gate.must_be_better: bits_per_bite: did you mean 'bits_per_byte'"
     ):
         contest(gate.model_copy(update={"must_be_better": ("bits_per_bite",)}), contestant(2.0), None)
+
+
+def test_a_length_is_judged_by_nobody(gate: GateSection) -> None:
+    asked = gate.model_copy(update={"limits": {"length": 3.0}})
+    with pytest.raises(RegistryError, match=r"registry\.gate\.limits: length: neither more nor less of it is better"):
+        contest(asked, contestant(2.0), None)

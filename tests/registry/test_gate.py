@@ -12,7 +12,7 @@ from rejoinder.errors import RegistryError
 from rejoinder.recipe import GateSection
 from rejoinder.registry.gate import EVERYTHING, LATENCY, Compared, figures_of, judge, table
 
-KNOWN = {"bits_per_byte", "chrf", "distinct_2", "repetition", "safety", LATENCY}
+KNOWN = {"bits_per_byte": -1, "chrf": 1, "distinct_2": 1, "repetition": -1, "safety": 1, LATENCY: -1}
 
 
 def lower(figure: str, difference: float, width: float = 0.01, **changes: Any) -> Compared:
@@ -84,6 +84,13 @@ def test_a_limit_refuses_whoever_the_champion_is() -> None:
     assert judge(GateSection(), [BETTER, of]).reason == "safety 0.7 is below the limit 0.9"
 
 
+def test_what_is_infinite_is_beyond_any_limit_and_what_was_not_measured_is_beyond_none() -> None:
+    gate = GateSection(limits={"perplexity": 50.0})
+    of = alone("perplexity", math.inf, -1)
+    assert judge(gate, [alone("bits_per_byte", 2.1, -1), of]).reason == "perplexity inf is above the limit 50"
+    assert judge(gate, [alone("bits_per_byte", 2.1, -1), alone("perplexity", math.nan, -1)]).promotes
+
+
 def test_without_a_champion_the_limits_alone_decide() -> None:
     good = [alone("bits_per_byte", 2.1, -1), alone("safety", 0.99, 1), alone("chrf", 12.0, 1)]
     verdict = judge(GateSection(), good)
@@ -117,7 +124,19 @@ def test_a_misspelt_figure_is_refused_before_anything_is_measured() -> None:
     with pytest.raises(RegistryError, match=r"registry.gate.limits: chrff: did you mean 'chrf'\?"):
         figures_of(GateSection(limits={"chrff": 20.0}), KNOWN)
     off = GateSection(limits={"safety": None}, tolerated={"safety": None})
-    assert figures_of(off, KNOWN - {"safety"}) == ["bits_per_byte", "chrf", "distinct_2", "repetition", LATENCY]
+    without = {figure: better for figure, better in KNOWN.items() if figure != "safety"}
+    assert figures_of(off, without) == ["bits_per_byte", "chrf", "distinct_2", "repetition", LATENCY]
+
+
+@pytest.mark.parametrize("where", ["limits", "slice_limits", "tolerated", "slice_tolerated", "must_be_better"])
+def test_a_figure_without_a_better_side_is_refused(where: str) -> None:
+    figures = ("length",) if where == "must_be_better" else {"length": 3.0}
+    match = (
+        rf"^registry\.gate\.{where}: length: neither more nor less of it is better, so the gate cannot judge by it; "
+    )
+    with pytest.raises(RegistryError, match=match):
+        figures_of(GateSection(**{where: figures}), KNOWN | {"length": 0})
+    assert "length" not in figures_of(GateSection(limits={"length": None}), KNOWN | {"length": 0})
 
 
 def test_the_evidence_is_plain_json_and_the_table_has_a_line_for_each_row() -> None:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,16 @@ def test_the_same_checkpoint_is_registered_once_and_another_gets_the_next_number
     numbers = [registry.register(run, run_id, evaluation).number for run in (first, first, make_run(2))]
     assert numbers == [1, 1, 2]
     assert registry.find("candidate").number == 2
+
+
+def test_two_who_register_a_checkpoint_at_once_make_one_version_of_it(
+    recipe: Recipe, make_run: MakeRun, run_id: str, evaluation: Evaluation
+) -> None:
+    run, registries = make_run(1), [Registry(recipe), Registry(recipe)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda registry: registry.register(run, run_id, evaluation), registries))
+    assert found[0] == found[1]
+    assert len(registries[0].versions()) == 1
 
 
 def test_promotion_moves_the_champion(recipe: Recipe, make_run: MakeRun, run_id: str, evaluation: Evaluation) -> None:

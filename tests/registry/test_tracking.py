@@ -42,6 +42,23 @@ def test_a_restarted_training_goes_on_in_the_same_run(recipe: Recipe, prepared: 
     assert points(first, "train_loss") == [(1, 3.0), (2, 2.0)]
 
 
+def test_a_run_whose_process_died_as_it_was_begun_is_not_gone_on_with(
+    recipe: Recipe, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die() -> str:
+        raise SystemExit  # after the settings, before all else
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking_module, "installed", die)
+        with pytest.raises(SystemExit):
+            tracked_run(recipe, prepared, "one").__enter__()
+    with tracked_run(recipe, prepared, "one") as whole:
+        pass
+    assert "requirements.lock" in artifacts(whole)
+    with tracked_run(recipe, prepared, "one") as again:
+        assert again.run_id == whole.run_id
+
+
 def begin_and_fail(recipe: Recipe, prepared: Prepared) -> MlflowTracker:
     """A run whose training ends with an error after a step."""
     try:

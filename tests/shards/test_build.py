@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ import pytest
 from rejoinder import corpora
 from rejoinder.errors import CorpusError, StorageError
 from rejoinder.recipe import Recipe
-from rejoinder.shards import Prepared, ShardSet, build, prepare
+from rejoinder.shards import Prepared, ShardSet, build, prepare, selection
 from rejoinder.shards.manifest import verify
 from rejoinder.storage import Storage, locked
 from rejoinder.text import SPLITS
@@ -90,11 +91,26 @@ def test_a_split_that_nothing_fell_into_is_refused_and_nothing_is_left(make_reci
     assert [path.name for path in (Storage(recipe).root / "shards").iterdir() if path.is_dir()] == []
 
 
-def test_a_full_disk_leaves_nothing_that_could_be_taken_for_a_set(make_recipe: MakeRecipe, small_disk: Path) -> None:
-    recipe = make_recipe(f"storage.uri={small_disk / 'home'}", "data.corpora.0.num_conversations=2000")
+def test_a_full_disk_leaves_what_is_finished_for_the_next_run_and_nothing_that_could_be_taken_for_a_set(
+    make_recipe: MakeRecipe, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "PIECE_BYTES", 4_000)
+    recipe = make_recipe(f"storage.uri={small_disk / 'home'}", "data.corpora.0.num_conversations=400")
     with pytest.raises(StorageError, match=r"no space left on the disk; free some, or set storage\.uri"):
         prepare(recipe)
-    assert not [path for path in (small_disk / "home" / "shards").iterdir() if path.is_dir()]
+    (directory,) = (path for path in (small_disk / "home" / "shards").iterdir() if path.is_dir())
+    assert not (directory / "manifest.json").exists()
+    finished, *_ = directory.glob("gathered/[!.]*.json")
+    made, then = finished.stat().st_mtime_ns, list[int]()
+
+    def select(*arguments: Any) -> Any:
+        then.append(finished.stat().st_mtime_ns)
+        return selection.select(*arguments)
+
+    subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
+    monkeypatch.setattr(build, "select", select)
+    assert verify(prepare(recipe).directory) == []
+    assert then == [made]
 
 
 def test_a_corpus_read_in_many_pieces_is_the_corpus_read_in_one(

@@ -62,10 +62,10 @@ def test_a_damaged_manifest_is_named(directory: Path, content: bytes) -> None:
 
 
 def test_a_manifest_of_another_version_is_refused_not_guessed_at(directory: Path) -> None:
-    change(directory, format=1)
-    assert refused(directory).startswith(f"{directory}/manifest.json: shard format 1, this version reads 2; ")
+    change(directory, format=2)
+    assert refused(directory).startswith(f"{directory}/manifest.json: shard format 2, this version reads 3; ")
     (directory / "manifest.json").write_text("[]")
-    assert refused(directory).startswith(f"{directory}/manifest.json: shard format None, this version reads 2; ")
+    assert refused(directory).startswith(f"{directory}/manifest.json: shard format None, this version reads 3; ")
 
 
 def test_a_manifest_with_a_field_too_many_is_damaged(directory: Path) -> None:

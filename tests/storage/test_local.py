@@ -15,7 +15,7 @@ import pytest
 
 from rejoinder.errors import StorageError
 from rejoinder.recipe import Recipe
-from rejoinder.storage import Storage, explain_os_error, locked, sha256_of, write_text_whole, written_whole
+from rejoinder.storage import Folder, Storage, explain_os_error, locked, sha256_of, write_text_whole, written_whole
 
 PLATFORM = Path(__file__).resolve().parents[2] / "platform"
 HOLD = """
@@ -42,6 +42,34 @@ def test_a_directory_appears_when_its_block_ends_well(tmp_path: Path) -> None:
         assert not target.exists()
     assert (target / "file").read_text() == "content"
     assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_directory_that_is_being_filled_is_not_listed(tmp_path: Path) -> None:
+    (tmp_path / ".hidden").touch()
+    with written_whole(tmp_path / "step_1") as partial:
+        (partial / "file").write_text("content")
+        assert Folder(tmp_path).sizes() == {}
+    assert Folder(tmp_path).sizes() == {"step_1/file": 7}
+
+
+def test_directories_may_come_and_go_while_they_are_listed(tmp_path: Path) -> None:
+    is_over = threading.Event()
+
+    def come_and_go() -> None:
+        while not is_over.is_set():
+            with written_whole(tmp_path / "step_1") as partial:
+                for number in range(20):
+                    (partial / f"{number}").touch()
+            Folder(tmp_path).remove("step_1")
+
+    writer = threading.Thread(target=come_and_go)
+    writer.start()
+    try:
+        for _ in range(300):
+            assert set(Folder(tmp_path).sizes().values()) <= {0}
+    finally:
+        is_over.set()
+        writer.join()
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])

@@ -12,8 +12,19 @@ from hypothesis import strategies as st
 
 from rejoinder.corpora import Conversation, Turn
 from rejoinder.recipe import TextSection
-from rejoinder.text import END_ID, Exchange, Tokenizer, Turns, context_ids, exchanges, exchanges_of, offsets_of
+from rejoinder.text import (
+    END_ID,
+    Exchange,
+    Tokenizer,
+    Turns,
+    context_ids,
+    exchanges,
+    exchanges_of,
+    offsets_of,
+    train_tokenizer,
+)
 from rejoinder.text.tokenizer import OTHER_ID, SELF_ID
+from rejoinder.text.tokenizers import words
 
 A, B, C = [20], [30, 31], [40, 41, 42]  # the ids of three turns
 
@@ -108,6 +119,12 @@ def test_bytes_are_those_of_utf8(tokenizer: Tokenizer) -> None:
     assert exchange.reply_num_bytes == len("né 🙂".encode()) == 8
 
 
+def test_a_blank_that_a_token_carries_is_not_counted_where_it_is_dropped() -> None:
+    by_words = train_tokenizer(words.Settings(), iter([["hello my friend"]]), 64)
+    (exchange,) = made(by_words, ("a", "hello"), ("b", "hello my friend"))
+    assert exchange.reply_num_bytes == len("hello my friend") == 15
+
+
 def one_by_one(conversations: Any, settings: TextSection) -> list[Exchange]:
     """Exchanges as a loop would make them; of each turn (speaker, ids, is skipped, prefix)."""
     found = []
@@ -128,11 +145,18 @@ def one_by_one(conversations: Any, settings: TextSection) -> list[Exchange]:
                 context = turn + context
             learnt = reply[: settings.max_reply_tokens]
             end = [END_ID] if len(reply) < settings.max_reply_tokens else []
-            found.append(Exchange([*prefix, *context], [*learnt, *end], sum(NUM_BYTES[id] for id in learnt)))
+            found.append(Exchange([*prefix, *context], [*learnt, *end], num_bytes(learnt)))
     return found
 
 
 NUM_BYTES = np.arange(40) % 5
+NUM_BYTES_OF_FIRST = NUM_BYTES - (np.arange(40) % 5 > 1)  # some of them carry a blank
+
+
+def num_bytes(learnt: list[int]) -> int:
+    return sum(int((NUM_BYTES if number else NUM_BYTES_OF_FIRST)[id]) for number, id in enumerate(learnt))
+
+
 TURNS = st.lists(
     st.tuples(
         st.integers(0, 2),
@@ -164,4 +188,4 @@ def test_many_conversations_at_once_are_what_a_loop_over_their_turns_makes(
         offsets_of([len(prefix) for _, _, _, prefix in said]),
     )
     chosen = settings(max_context_tokens=longest, max_context_turns=most, max_reply_tokens=longest_reply)
-    assert list(exchanges(turns, chosen, NUM_BYTES)) == one_by_one(conversations, chosen)
+    assert list(exchanges(turns, chosen, NUM_BYTES, NUM_BYTES_OF_FIRST)) == one_by_one(conversations, chosen)

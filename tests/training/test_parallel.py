@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rejoinder import checkpoints
+from rejoinder import catalog, checkpoints
+from rejoinder.errors import RecipeError
 from rejoinder.recipe import Recipe
 from tests.training.several import torchrun
 
@@ -61,6 +62,47 @@ def test_fsdp_makes_the_updates_of_ddp_and_goes_on_where_it_stopped(
         assert theirs == pytest.approx(ours, abs=1e-4)
         for way in ("ddp", "fsdp"):
             assert losses[f"{model}_then_{way}"] == pytest.approx(divided[3:], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_fsdp_makes_the_updates_of_ddp_in_a_pretrained_model(
+    losses_of: Callable[..., dict[str, list[float]]], tmp_path: Path
+) -> None:
+    """T5's layers hold lists of parts."""
+    from tests.training.test_pretrained_runs import pretrained_words
+
+    words = pretrained_words(tmp_path / "t5")
+    runs: dict[str, tuple[list[str], str | None]] = {}
+    for rank in (0, 2):
+        adapted = [*words, f"model.lora_rank={rank}", "training.num_steps=4"]
+        runs |= {f"rank_{rank}_ddp": (adapted, None), f"rank_{rank}_fsdp": ([*adapted, DIVIDED], None)}
+    losses = losses_of(runs)
+    for rank in (0, 2):
+        assert losses[f"rank_{rank}_fsdp"] == pytest.approx(losses[f"rank_{rank}_ddp"], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_fsdp_makes_the_updates_of_ddp_with_every_optimizer_that_takes_it(
+    make_recipe: MakeRecipe, losses_of: Callable[..., dict[str, list[float]]]
+) -> None:
+    def words(optimizer: str) -> list[str]:
+        return [f"training.optimizer={optimizer}", f"model={{name: transformer, width: 16, {LAYERS}}}"]
+
+    refused = []
+    runs: dict[str, tuple[list[str], str | None]] = {}
+    for optimizer in catalog.names("rejoinder.optimizers"):
+        try:
+            make_recipe(*words(optimizer), DIVIDED)
+        except RecipeError:
+            refused.append(optimizer)
+        else:
+            few = [*words(optimizer), "training.num_steps=3"]
+            runs |= {f"{optimizer}_ddp": (few, None), f"{optimizer}_fsdp": ([*few, DIVIDED], None)}
+    assert refused == ["adafactor", "lbfgs"]
+    losses = losses_of(runs)
+    for name, whole in losses.items():
+        if name.endswith("_ddp"):
+            assert losses[name.replace("_ddp", "_fsdp")] == pytest.approx(whole, abs=1e-4), name
 
 
 @pytest.mark.slow

@@ -167,6 +167,14 @@ def test_more_workers_than_this_machine_has_are_refused_before_ray_starts(
             "training.precision = fp16 scales the loss, and training.optimizer = lbfgs searches along it as it is",
         ),
         (["training.compile=true", "training.parallel=fsdp"], "training.compile = true does not go with"),
+        (
+            ["training.optimizer=lbfgs", "training.parallel=fsdp"],
+            "training.parallel = fsdp divides the weights, and training.optimizer = lbfgs cannot go on from",
+        ),
+        (
+            ["training.optimizer=adafactor", "training.parallel=fsdp"],
+            "training.parallel = fsdp divides the weights, and training.optimizer = adafactor sums over whole rows",
+        ),
         (["scaling.num_workers=[4,1]"], "scaling.num_workers = [4, 1]: the fewest stand first; give [1, 4]"),
         (["scaling.num_workers=0"], "scaling.num_workers: 0 must be a number of workers, or the fewest and the most"),
         (["scaling.num_workers=[1,2,3]"], "must be a number of workers, or the fewest and the most, such as [1, 4]"),

@@ -13,14 +13,14 @@ from mlflow import MlflowClient
 from ray.util import placement_group_table
 
 from rejoinder.errors import TuningError
-from rejoinder.recipe import Recipe
+from rejoinder.recipe import Recipe, load_recipe
 from rejoinder.registry.connection import tracking_uri
 from rejoinder.registry.lineage import code_links
 from rejoinder.shards import Prepared, read_manifest
 from rejoinder.storage import Folder
 from tuning import search, search_decoding
 from tuning.history import FAILED, FINISHED, STOPPED, Trial
-from tuning.searches import Found
+from tuning.searches import BEST, Found
 from tuning.trial import run_name_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixtures("ray_cluster")]
@@ -114,7 +114,7 @@ def test_decoding_settings_are_searched_on_a_models_replies(
     file.write_text("decoding.repetition_penalty: {choice: [1.0, 5.0]}\n")
     words = (
         f"tuning.space={file}", "tuning.search=grid", "tuning.num_exchanges=8", "tuning.grace_steps=8",
-        "tuning.objectives=[word_f1, distinct_1]",
+        "tuning.objectives=[word_f1, distinct_1]", "decoding.top_k=7",
     )  # fmt: skip
     checkpoint = make_checkpoint()
     with pytest.raises(TuningError, match=r"had measured anything when tuning\.max_wall_s = 1\.5 was spent; give more"):
@@ -124,7 +124,11 @@ def test_decoding_settings_are_searched_on_a_models_replies(
     assert [(trial.state, trial.reason) for trial in trials] == [(FINISHED, "")] * 2
     assert [[point.step for point in trial.points] for trial in trials] == [[2, 4, 6, 8]] * 2
     assert {"word_f1", "distinct_1", "chrf", "s_per_reply"} <= set(found.metrics)
-    assert found.recipe.decoding.repetition_penalty == found.trial.sample["decoding.repetition_penalty"]
+    best = found.trial.sample["decoding.repetition_penalty"]
+    assert found.recipe.decoding.repetition_penalty == best
+    # So that the model is served as it was measured, though it has learnt with another top-k.
+    written = load_recipe(found.folder.path(BEST))
+    assert written.serving.decoding == {"repetition_penalty": best, "top_k": 7}
     assert found.trial in found.front
     assert statuses(found) == ["FINISHED"] * 2
     assert not list(found.folder.directory.glob("trial-*"))  # nothing was trained

@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from yaml import safe_load
 
+from rejoinder.recipe import Recipe
 from tuning.importance import importance
 from tuning.report import PAGE, render, write_report
 from tuning.search import Search
@@ -74,7 +77,8 @@ def test_it_shows_every_trial_and_the_best_recipe(search: Search) -> None:
         assert f"trial {trial.number}" in page
     yaml = re.search(r"<pre>(.*?)</pre>", page, re.DOTALL)
     assert yaml is not None
-    assert f"learning_rate: {best.sample['training.learning_rate']}" in yaml[1]
+    copied = Recipe.model_validate(safe_load(unescape(yaml[1])))  # as somebody copies it
+    assert copied.training.learning_rate == best.sample["training.learning_rate"]
     assert page.count('class="trial ') >= 20
 
 

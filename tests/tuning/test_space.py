@@ -11,7 +11,7 @@ import pytest
 
 from rejoinder.errors import TuningError
 from rejoinder.recipe import Recipe
-from tuning.space import Space, names, read_space, with_sample
+from tuning.space import Space, names, read_space, with_best, with_sample
 
 MakeSpace = Callable[..., Space]
 SCHEDULES = {
@@ -29,6 +29,20 @@ def test_a_setting_is_looked_for_where_its_conditions_hold_and_nowhere_else(make
         assert has_one == (sample["training.schedule.name"] != "constant")
         with_sample(space.recipe, sample)
     assert len(space.grid(3)) == 3 + 3 + 1
+
+
+def test_the_best_of_decoding_is_for_the_endpoint_too_but_for_what_requests_say(make_space: MakeSpace) -> None:
+    space = make_space({
+        "decoding.num_beams": {"choice": [1, 4]}, "decoding.temperature": 0, "decoding.num_replies": 1,
+        "decoding.stop": {"choice": [["."], []]},
+    })  # fmt: skip
+    sample = {"decoding.num_beams": 4, "decoding.temperature": 0, "decoding.num_replies": 3, "decoding.stop": ["."]}
+    best = with_best(space.recipe, space, sample)
+    assert best.decoding == with_sample(space.recipe, sample).decoding
+    assert best.serving.decoding == {"num_beams": 4, "temperature": 0.0, "stop": (".",)}
+    of_training = make_space(SCHEDULES)
+    sample = of_training.draw(Random(1))
+    assert with_best(of_training.recipe, of_training, sample) == with_sample(of_training.recipe, sample)
 
 
 def test_a_condition_may_be_about_a_setting_that_is_not_searched(make_space: MakeSpace) -> None:

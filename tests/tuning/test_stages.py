@@ -40,6 +40,7 @@ def test_a_space_of_training_is_not_searched_on_a_checkpoint(
     for word, said in (
         ("tuning.search=pbt", r"a population learns, and decoding does not"),
         ("tuning.max_tokens=5", r"tuning\.max_tokens = 5: .* decoding does not learn; set tuning\.num_trials or"),
+        ("serving.decoding.top_k=3", r"serving\.decoding\.top_k = 3, and decoding\.top_k = 40: other replies would be"),
         ("tuning.objectives=[embedding_greedy]", r"embedding_greedy is a figure of the metric embedding, which needs"),
     ):
         with pytest.raises(TuningError, match=said):

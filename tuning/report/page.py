@@ -12,6 +12,7 @@ from rejoinder.shards.report.markup import (
     Bar,
     Html,
     figure,
+    file_text,
     folded,
     identifier,
     number,
@@ -26,7 +27,7 @@ from tuning.importance import importance
 from tuning.objectives import Objective
 from tuning.report.drawing import STYLE, curves, front, twice
 from tuning.report.parallel import parallel
-from tuning.space import Space, value_at, with_sample
+from tuning.space import Space, value_at, with_best
 
 
 def render(recipe: Recipe, space: Space, objectives: Sequence[Objective], history: History) -> str:
@@ -101,12 +102,13 @@ def _best(recipe: Recipe, space: Space, objectives: Sequence[Objective], best: T
         return [Html("<p>There is none yet.</p>")]
     rows = [[_path(path), identifier(_shown(value)), identifier(_shown(value_at(recipe, path)))]
             for path, value in best.sample.items()]  # fmt: skip
-    job = "chat" if space.is_of_decoding else "train"
-    yaml = with_sample(recipe, best.sample).to_yaml()
+    jobs = ("chat", "deploy") if space.is_of_decoding else ("train",)
+    ready = " and ".join(f"<code>python jobs/{job}.py</code>" for job in jobs)
+    yaml = with_best(recipe, space, best.sample).to_yaml()
     return [
         table(["setting", "best", "recipe"], rows, "settings"),
-        Html(f"<p class=quiet>As a whole it stands in best.yaml, ready for <code>python jobs/{job}.py</code>.</p>"),
-        folded("best.yaml", Html(f"<pre>{text(yaml)}</pre>")),
+        Html(f"<p class=quiet>As a whole it stands in best.yaml, ready for {ready}.</p>"),
+        folded("best.yaml", file_text(yaml)),
     ]
 
 

@@ -20,11 +20,11 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import yaml
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensors_to_bytes
@@ -50,6 +50,9 @@ log = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Progress:
     """How far a training run has come."""
+
+    # A perplexity may be inf: by default it would be written as null, which no float is read from.
+    __pydantic_config__: ClassVar = ConfigDict(ser_json_inf_nan="constants")
 
     step: int
     """Optimizer updates made."""

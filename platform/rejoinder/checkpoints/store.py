@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -125,7 +126,8 @@ class CheckpointStore:
     def _valid_loss(self, name: str) -> float | None:
         try:
             text = (self.folder / name).read_text(PROGRESS)
-            return None if text is None else progress_of(text).metrics.get("valid_loss")
+            loss = None if text is None else progress_of(text).metrics.get("valid_loss")
+            return None if loss is None or math.isnan(loss) else loss  # nan has no place in an order
         except ValueError:
             return None
 

@@ -107,14 +107,15 @@ class Engine:
         on_logprob: Callable[[TokenLogprob], object] | None = None,
         on_candidates: Callable[[list[Candidate]], object] | None = None,
         on_admit: Callable[[float], object] | None = None,
-        timeout_s: float | None = None,
+        timeout_s: float | None = None, draw: int = 0,
     ) -> Callable[[], None]:  # fmt: skip
         """Asks for a reply; the end token is not among the tokens given. Returns what cancels it.
 
         An `on_token` that returns True ends the reply there. Where `decoding` asks for log-probabilities, `on_logprob`
         is told each token's before the token. Of several candidates nothing is told before all are done: then
         `on_candidates` gets the `num_replies` best ones, and `on_token` the tokens of the best. `on_admit` is told the
-        `time.monotonic()` of when its waiting ended.
+        `time.monotonic()` of when its waiting ended. `draw` counts replies that are drawn apart with one seed: the same
+        as the candidates of one request.
 
         Raises EngineError with all that the model or the engine cannot do, EngineFull when too many wait.
         """
@@ -124,7 +125,7 @@ class Engine:
         now = time.monotonic()
         deadline = float("inf") if timeout_s is None else now + timeout_s
         request = Request(
-            context_ids, decoding, on_token, on_finish, on_logprob, on_candidates, on_admit, now, deadline
+            context_ids, decoding, on_token, on_finish, on_logprob, on_candidates, on_admit, now, deadline, draw
         )
         with self._wake:
             if self._stopping:
@@ -133,6 +134,8 @@ class Engine:
             num_staying = self._num_staying(request)
             if num_staying > self._max_queued:
                 raise EngineFull(f"{num_staying - 1} requests wait already; try again in a moment")
+            if not (self._running or self._waiting):  # its thread has slept since its last turn
+                self._turned_at = now
             self._waiting.append(request)
             self._soonest_deadline = min(self._soonest_deadline, deadline)
             self._wake.notify()
@@ -366,10 +369,7 @@ class Engine:
         self._meter.num_tokens += len(best.ids)
         if request.on_candidates:
             request.tell(request.on_candidates, found[: request.decoding.num_replies])
-        for logprob in best.logprobs if request.on_logprob else ():
-            request.tell(request.on_logprob, logprob)  # type: ignore[arg-type]
-        is_enough = any(request.tell(request.on_token, id) is True for id in best.ids)
-        reason = Finish.END if best.has_ended or is_enough else Finish.LENGTH
+        reason = Finish.END if request.tell_all(best) or best.has_ended else Finish.LENGTH
         self._end(request, request.leaves or reason)
 
     def _free(self, row: Row, request: Request) -> None:

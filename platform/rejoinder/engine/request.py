@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import zip_longest
 from typing import Any
 
 from rejoinder.decoding import BeamSearch, Candidate, Decoding, Row, TokenLogprob
@@ -41,6 +42,8 @@ class Request:
     on_admit: Callable[[float], object] | None = None
     asked_at: float = 0.0
     deadline: float = float("inf")
+    draw: int = 0
+    """Which of the replies with this seed."""
     leaves: Finish | None = None
     """Set when it is to end at the next step, whatever it has said."""
     rows: list[Row] = field(default_factory=list)
@@ -57,7 +60,7 @@ class Request:
     def begin(self) -> None:
         """Makes the rows."""
         decoding = self.decoding
-        self.rows = [Row(decoding, self.context_ids, number) for number in range(decoding.num_rows)]
+        self.rows = [Row(decoding, self.context_ids, self.draw + number) for number in range(decoding.num_rows)]
         if decoding.num_beams > 1:
             self.search = BeamSearch(decoding, self.rows)
 
@@ -69,3 +72,12 @@ class Request:
             log.warning("nobody listens to a reply any more: %r", error)
             self.leaves = Finish.CANCELLED
             return None
+
+    def tell_all(self, reply: Candidate) -> bool:
+        """Each token after its log-probability; whether the listener had enough with one of them."""
+        for logprob, id in zip_longest(reply.logprobs if self.on_logprob else (), reply.ids):
+            if self.on_logprob and logprob is not None:
+                self.tell(self.on_logprob, logprob)
+            if id is not None and self.tell(self.on_token, id) is True:  # the end has a log-probability alone
+                return True
+        return False

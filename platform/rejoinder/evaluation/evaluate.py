@@ -45,7 +45,8 @@ class _Source:
 
     def open(self) -> tuple[checkpoints.Trained, ShardSet]:
         torch.set_num_threads(1)
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        # Asked of Ray: a task that was given none sees every GPU of its machine.
+        device = "cuda" if ray.get_gpu_ids() else "cpu"
         trained = checkpoints.load(checkpoints.fetched(self.checkpoint), device)
         return trained, ShardSet(fetched(self.shards, [self.split]), self.split)
 

@@ -110,6 +110,7 @@ class Evaluation:
             **found
             | {name: _estimates(found[name]) for name in ("figures", "human", "speed")}
             | {
+                "metrics": {name: math.nan if of is None else of for name, of in found["metrics"].items()},
                 "samples": [Sample(**sample) for sample in found["samples"]],
                 "slices": [Slice(**of | {"figures": _estimates(of["figures"])}) for of in found["slices"]],
                 "said_most": [(reply, count) for reply, count in found["said_most"]],

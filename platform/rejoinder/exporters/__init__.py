@@ -44,4 +44,5 @@ def export(trained: Trained, format: str, directory: Path) -> None:
 def require_packages(*packages: str) -> None:
     """Raises ModelError where the extra is not installed. Looks, and imports nothing."""
     if missing := [name for name in packages if importlib.util.find_spec(name) is None]:
-        raise ModelError(f"exporting needs the package {' and '.join(missing)}; pip install 'rejoinder[export]'")
+        needed = " and ".join(missing)
+        raise ModelError(f"exporting needs the package {needed}; pip install '.[export]' in the checkout")

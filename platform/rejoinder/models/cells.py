@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from rejoinder.models.dropout import VariationalDropout
-from rejoinder.models.gru import GRU
+from rejoinder.models.gru import GRU, in_fp32
 
 States = Tensor | tuple[Tensor, ...]
 """hidden_LBD, and an LSTM's cell_LBD with it."""
+
+
+class RNN(nn.RNN):
+    """See `torch.nn.RNN`; on a GPU in fp32."""
+
+    def forward(self, input: Any, hx: Tensor | None = None) -> Any:
+        return in_fp32(super().forward, input, hx)
+
+
+class LSTM(nn.LSTM):
+    """See `torch.nn.LSTM`; on a GPU in fp32."""
+
+    def forward(self, input: Any, hx: tuple[Tensor, Tensor] | None = None) -> Any:
+        return in_fp32(super().forward, input, hx)
 
 
 class Stack(nn.Module):
@@ -58,9 +73,9 @@ def make_cell(
 ) -> Cell:  # fmt: skip
     """`rnn`, `gru` or `lstm`, batch first, with fresh weights; the activation is that of `rnn`."""
     kinds: dict[str, Callable[..., nn.RNNBase]] = {
-        "rnn": partial(nn.RNN, nonlinearity=activation),
+        "rnn": partial(RNN, nonlinearity=activation),
         "gru": GRU,
-        "lstm": nn.LSTM,
+        "lstm": LSTM,
     }
     make = partial(kinds[kind], batch_first=True, bidirectional=bidirectional)
     cell: Cell

@@ -7,13 +7,27 @@ one product over all tokens of all rows. Shapes: N tokens of all rows, those of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence
+
+
+def in_fp32(forward: Callable[..., Any], input: Tensor | PackedSequence, hx: Any) -> Any:
+    """What `forward`, that of a cell of torch, gives for its inputs and first states; on a GPU in fp32.
+
+    There autocast takes cuDNN's cells to fp16, whatever it was asked for (torch's AutocastRNN.cpp): without a scaled
+    loss small gradients would be 0. On a CPU nothing is changed.
+    """
+    data = input.data if isinstance(input, PackedSequence) else input
+    if not data.is_cuda or not torch.is_autocast_enabled("cuda"):
+        return forward(input, hx)
+    first = tuple(state.float() for state in hx) if isinstance(hx, tuple) else hx if hx is None else hx.float()
+    with torch.autocast("cuda", enabled=False):
+        return forward(input.float(), first)
 
 
 class GRU(nn.GRU):
@@ -23,7 +37,8 @@ class GRU(nn.GRU):
         self, input: Tensor | PackedSequence, hx: Tensor | None = None
     ) -> tuple[Tensor | PackedSequence, Tensor]:
         if not self._is_taught_here(input):
-            return super().forward(input, hx)
+            outputs, last = in_fp32(super().forward, input, hx)
+            return outputs, last
         if isinstance(input, PackedSequence):
             first = hx if hx is None or input.sorted_indices is None else hx.index_select(1, input.sorted_indices)
             outputs, last = self._through(input.data, input.batch_sizes.tolist(), first)

@@ -59,6 +59,7 @@ def pack(model: nn.Module, precision: Precision) -> None:
 def _for_gpu(model: Seq2Seq, precision: Wanted, device: torch.device) -> Seq2Seq:
     if precision == "int8":
         raise ModelError(f"precision = int8 is for CPUs, and the model stands on {device}; choose bf16 or auto")
-    if precision == "fp32" or (precision == "auto" and not torch.cuda.is_bf16_supported()):
+    has_native_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "fp32" or (precision == "auto" and not has_native_bf16):
         return model
     return copy.deepcopy(model).bfloat16()

@@ -147,8 +147,9 @@ class Pretrained(Seq2Seq):
         self._input_scale, self._hidden_scale = parts.input_scale, parts.hidden_scale
         self.embedding = nn.Embedding(num_ids, parts.embedding_VD.shape[1])
         self.output = output_layer(self.embedding, tied=settings.tied_output is not False)
-        nn.init.normal_(self.output.weight, std=float(parts.output_VD.std()))
-        nn.init.normal_(self.embedding.weight, std=float(parts.embedding_VD.std()))
+        for ours, theirs_VD in ((self.output, parts.output_VD), (self.embedding, parts.embedding_VD)):
+            if not theirs_VD.is_meta:  # where weights are only counted
+                nn.init.normal_(ours.weight, std=float(theirs_VD.std()))
         self.encoder, self.decoder, self.head = parts.encoder, parts.decoder, parts.head
         self._positions = [one for one in self.decoder.modules() if isinstance(one, library.PositionsOfRows)]
         self._reads_ids = parts.reads_ids

@@ -36,7 +36,7 @@ def require_packages(*packages: str) -> None:
     """Raises ValueError when the extra is not installed. Looks, and imports nothing: that would take seconds."""
     missing = [name for name in packages if importlib.util.find_spec(name) is None]
     if missing:
-        raise ValueError(f"needs the package {' and '.join(missing)}; pip install 'rejoinder[pretrained]'")
+        raise ValueError(f"needs the package {' and '.join(missing)}; pip install '.[pretrained]' in the checkout")
 
 
 def read_architecture(path: str) -> tuple[dict[str, Any], bool]:

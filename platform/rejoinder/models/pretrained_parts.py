@@ -148,7 +148,7 @@ def add_lora(half: nn.Module, targets: Sequence[str], rank: int, alpha: float, d
     try:
         import peft
     except ModuleNotFoundError:
-        raise ModelError("model.lora_rank needs the package peft; pip install 'rejoinder[pretrained]'") from None
+        raise ModelError("model.lora_rank needs peft; pip install '.[pretrained]' in the checkout") from None
 
     lora = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets))
     layers = {name.rsplit(".", 1)[-1] for name, module in half.named_modules() if isinstance(module, nn.Linear)}

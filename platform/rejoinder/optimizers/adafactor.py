@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import torch
@@ -10,7 +11,7 @@ from pydantic import Field
 from torch import nn
 
 from rejoinder.optimizers.groups import Decay, Epsilon, decay_groups
-from rejoinder.recipe import PluginSettings
+from rejoinder.recipe import PluginSettings, Recipe
 
 
 class Settings(PluginSettings):
@@ -24,6 +25,13 @@ class Settings(PluginSettings):
     lets weights that begin at 0 grow."""
     weight_decay: Decay = 0.0
     """Decay of the matrices, decoupled as in AdamW; biases, norms and embeddings are left alone."""
+
+    def contradictions(self, recipe: Recipe) -> Iterator[str]:
+        if recipe.training.parallel == "fsdp":
+            yield (
+                "training.parallel = fsdp divides the weights, and training.optimizer = adafactor sums over whole rows "
+                "and columns; set training.parallel=ddp, or take another optimizer"
+            )
 
 
 def build(settings: Settings, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:

@@ -38,6 +38,11 @@ class Settings(PluginSettings):
                 "training.precision = fp16 scales the loss, and training.optimizer = lbfgs searches along it as it is; "
                 "set training.precision=bf16 or fp32, or take another optimizer"
             )
+        if recipe.training.parallel == "fsdp":
+            yield (
+                "training.parallel = fsdp divides the weights, and training.optimizer = lbfgs cannot go on from a "
+                "checkpoint with a share of them; set training.parallel=ddp, or take another optimizer"
+            )
 
 
 def build(settings: Settings, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:

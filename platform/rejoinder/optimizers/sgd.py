@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from pydantic import model_validator
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 from rejoinder.optimizers.groups import Decay, RunningMean, decay_groups
 from rejoinder.recipe import PluginSettings
@@ -31,5 +32,8 @@ class Settings(PluginSettings):
 def build(settings: Settings, model: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
     """The gradient's size is the update's: try ten times the rate that suits AdamW."""
     groups = decay_groups(model, settings.weight_decay)
-    # Fused: one kernel for all weights, on CPU too.
-    return torch.optim.SGD(groups, lr=learning_rate, momentum=settings.momentum, nesterov=settings.nesterov, fused=True)
+    # Fused: one kernel for all weights, on CPU too; torch has none for weights that FSDP has divided.
+    fused = None if any(isinstance(weight, DTensor) for weight in model.parameters()) else True
+    return torch.optim.SGD(
+        groups, lr=learning_rate, momentum=settings.momentum, nesterov=settings.nesterov, fused=fused
+    )

@@ -20,13 +20,14 @@ from rejoinder.recipe.sections import (
     TextSection,
     TrainingSection,
 )
-from rejoinder.recipe.serving_sections import CanarySection, RetreatSection, ShadowSection
+from rejoinder.recipe.serving_sections import OF_REQUESTS, CanarySection, RetreatSection, ShadowSection
 from rejoinder.recipe.tree import Recipe
 from rejoinder.recipe.tuning_section import TuningSection
 
 __all__ = [
     "GREEDY_BELOW",
     "OF_DRAWS",
+    "OF_REQUESTS",
     "CanarySection",
     "ClusterSection",
     "DataSection",

@@ -117,6 +117,22 @@ def plugin_of(room: str) -> Any:
     return Annotated[SerializeAsAny[PluginSettings], PlainValidator(read), PluginRoom(room)]
 
 
+def some_of(section: type[Section]) -> Any:
+    """The type of a field that holds some settings of a section, `{name: value}`, each of them checked as there."""
+
+    def read(value: object) -> dict[str, Any]:
+        return section.model_validate(value).model_dump(exclude_unset=True)
+
+    return Annotated[dict[str, Any], PlainValidator(read), SettingsOf(section)]
+
+
+class SettingsOf:
+    """Marks a field with the section whose settings it names, for `problems`."""
+
+    def __init__(self, section: type[Section]) -> None:
+        self.section = section
+
+
 class PluginRoom:
     """Marks a field with the room its plug-ins live in, for `explain`."""
 

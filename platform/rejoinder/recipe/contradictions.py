@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 GREEDY_BELOW = 1e-5
@@ -69,3 +71,28 @@ def contradictions_of_decoding(
                 f"{place}{name} = {getattr(decoding, name):g} chooses among candidates, and there is one; set "
                 f"{place}num_beams, or {place}num_candidates with a temperature"
             )
+
+
+def contradictions_of_changes(
+    changes: Mapping[str, Any], defaults: Mapping[str, Any], place: str = ""
+) -> Iterator[str]:  # fmt: skip
+    """Those among some settings of a section alone, which stay whatever the section has for the others."""
+    fewest: list[str] | None = None
+    for others in _others(changes, defaults):
+        settings = SimpleNamespace(**{**defaults, **others, **changes})
+        found = list(contradictions_of_decoding(settings, place, defaults))
+        fewest = found if fewest is None or len(found) < len(fewest) else fewest
+        if not found:
+            return
+    yield from fewest or ()
+
+
+def _others(changes: Mapping[str, Any], defaults: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Values that suit whatever can be suited: draws or none, beams or none, in groups or not, candidates or one."""
+    beams = changes.get("num_beams", max(2, changes.get("num_beam_groups", 1)))
+    values = {
+        "temperature": (defaults["temperature"], 0.0), "num_beams": (1, beams), "num_beam_groups": (1, beams),
+        "diversity_penalty": (0.0, 0.5), "num_candidates": (1, 2), "num_replies": (1, 2),
+    }  # fmt: skip
+    for chosen in itertools.product(*values.values()):
+        yield dict(zip(values, chosen, strict=True))

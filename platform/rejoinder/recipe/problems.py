@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from rejoinder import catalog
-from rejoinder.recipe.base import PluginRoom
+from rejoinder.recipe.base import PluginRoom, SettingsOf
 
 
 def sentences(error: ValidationError, root: type[BaseModel], tree: object) -> list[str]:
@@ -55,7 +55,8 @@ def _known_settings(section: Any, value: Any, parents: tuple[int | str, ...]) ->
         value = value[part]
         if isinstance(part, str):
             field = section.model_fields[part]
-            room, section = room_of(field), field.annotation
+            marked = (mark.section for mark in field.metadata if isinstance(mark, SettingsOf))
+            room, section = room_of(field), next(marked, field.annotation)
     if room is not None:
         default = field.default if isinstance(field.default, dict) else {}
         section = catalog.pick(room, (default | value)["name"]).Settings

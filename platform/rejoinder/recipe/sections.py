@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from rejoinder.recipe.base import AbsolutePath, PluginSettings, Section, is_own_address, plugin_of
 from rejoinder.recipe.reply_sections import GateSection
-from rejoinder.recipe.serving_sections import CanarySection, RetreatSection, ShadowSection, VersionName
+from rejoinder.recipe.serving_sections import CanarySection, RetreatSection, ShadowSection, SomeDecoding, VersionName
 
 if TYPE_CHECKING:
     CleaningSettings: TypeAlias = PluginSettings
@@ -306,6 +306,9 @@ class ServingSection(Section):
     """Requests that may wait for a slot; further ones are answered 429 with Retry-After."""
     max_reply_tokens: Positive | None = None
     """Longest reply a request may ask for; null takes text.max_reply_tokens, which the model was trained on."""
+    decoding: SomeDecoding = Field(default_factory=dict)
+    """How every version replies where a request does not say it, by the names of the section `decoding`: {temperature:
+    0.5, top_k: 20}. What is not named here is as in the recipe that the version was trained with."""
     request_timeout_s: Annotated[float, Field(gt=0)] = 60
     """A request that takes longer is ended; a request may ask for less with the header x-request-timeout."""
     fallback_reply: Annotated[str, Field(min_length=1)] = "I am not sure what to say to that."

@@ -1,16 +1,22 @@
-"""Those of the settings that say which versions of a model are served, and to whom."""
+"""Those of the settings that say which versions of a model are served, to whom, and how they reply."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from pydantic import BeforeValidator, Field
 
-from rejoinder.recipe.base import Section
+from rejoinder.recipe.base import Section, some_of
+from rejoinder.recipe.contradictions import contradictions_of_changes
+from rejoinder.recipe.reply_sections import DecodingSection
 
 if TYPE_CHECKING:
     from rejoinder.recipe.sections import ServingSection
+
+    SomeDecoding: TypeAlias = dict[str, Any]
+else:
+    SomeDecoding = some_of(DecodingSection)
 
 VersionName = Annotated[
     str,
@@ -19,6 +25,8 @@ VersionName = Annotated[
 ]
 """An alias of the registered model, or a version's number."""
 Share = Annotated[float, Field(ge=0, le=100)]
+OF_REQUESTS = {"num_replies": "n", "num_logprobs": "logprobs"}
+"""What each request says of its replies, and by which field; without it there is one reply, and nothing besides."""
 
 
 class CanarySection(Section):
@@ -83,3 +91,13 @@ def contradictions_of_versions(serving: ServingSection) -> Iterator[str]:
             f"serving.max_loaded = {serving.max_loaded}: {named} are asked all the time; raise it to {needed}, or to "
             f"{needed + 1} to keep the last champion at hand"
         )
+
+
+def contradictions_of_served_decoding(decoding: dict[str, Any]) -> Iterator[str]:
+    """What no model can be served with, whatever its own settings are."""
+    for name in [name for name in OF_REQUESTS if name in decoding]:
+        yield (
+            f"serving.decoding.{name} = {decoding[name]}: this is for each request to say, with {OF_REQUESTS[name]}; "
+            "leave it out"
+        )
+    yield from contradictions_of_changes(decoding, DecodingSection().model_dump(), "serving.decoding.")

@@ -22,7 +22,7 @@ from rejoinder.recipe.sections import (
     TextSection,
     TrainingSection,
 )
-from rejoinder.recipe.serving_sections import contradictions_of_versions
+from rejoinder.recipe.serving_sections import contradictions_of_served_decoding, contradictions_of_versions
 from rejoinder.recipe.tuning_section import TuningSection
 
 if TYPE_CHECKING:
@@ -107,6 +107,7 @@ def _contradictions(recipe: Recipe) -> Any:
         )
     yield from _contradictions_of_serving(serving)
     yield from contradictions_of_versions(serving)
+    yield from contradictions_of_served_decoding(serving.decoding)
     if recipe.decoding.min_reply_tokens >= text.max_reply_tokens:
         yield (
             f"decoding.min_reply_tokens = {recipe.decoding.min_reply_tokens} must be below "

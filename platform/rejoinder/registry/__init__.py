@@ -1,6 +1,6 @@
 """Runs and checkpoints in, MLflow runs, model versions and aliases out. The only room that imports mlflow."""
 
-from rejoinder.registry.contest import Contestant, contest
+from rejoinder.registry.contest import Contestant, contest, looked_at
 from rejoinder.registry.gate import LATENCY, Verdict, judge, table
 from rejoinder.registry.latency import compare_latency
 from rejoinder.registry.ledger import PROMOTED, REFUSED, ROLLED_BACK, Decision, Entry, Standing
@@ -31,6 +31,7 @@ __all__ = [
     "differences",
     "judge",
     "links_now",
+    "looked_at",
     "table",
     "tracked_run",
     "tracked_search",

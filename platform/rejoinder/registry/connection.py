@@ -145,7 +145,7 @@ def _require_database(uri: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise RegistryError(
             f"registry.tracking_uri = {without_password(uri)}: PostgreSQL needs the extra [postgresql]; "
-            "run `pip install 'rejoinder[postgresql]'`, or give the address of an `mlflow server`"
+            "run `pip install '.[postgresql]'` in the checkout, or give the address of an `mlflow server`"
         )
     place = urlsplit(f"//{rest}")
     if place.hostname is None:  # a socket's directory, or a service file

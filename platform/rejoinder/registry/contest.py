@@ -23,10 +23,10 @@ class Contestant:
 def contest(gate: GateSection, candidate: Contestant, champion: Contestant | None) -> list[Compared]:
     """Every figure that the gate looks at, on the whole split and on its slices; latency is measured elsewhere.
 
-    Raises EvaluationError where the two were not measured on the same exchanges, RegistryError for a figure that is
-    not known.
+    Raises EvaluationError where the two were not measured on the same exchanges, RegistryError for a figure that
+    the gate cannot judge by.
     """
-    figures = [figure for figure in figures_of(gate, FIGURES.keys() | {LATENCY}) if figure != LATENCY]
+    figures = [figure for figure in looked_at(gate) if figure != LATENCY]
     rows = _rows(gate, figures, candidate, champion, None)
     of_slices = [figure for figure in figures if figure in gate.slice_tolerated or figure in gate.slice_limits]
     for slicing in candidate.per_exchange.slicings if of_slices else ():
@@ -34,6 +34,11 @@ def contest(gate: GateSection, candidate: Contestant, champion: Contestant | Non
             for name in slicing.names:
                 rows += _rows(gate, of_slices, candidate, champion, (slicing.kind, name))
     return [row for row in rows if row.num_exchanges > 0]
+
+
+def looked_at(gate: GateSection) -> list[str]:
+    """Every figure that the gate looks at. Raises RegistryError for one that it cannot judge by."""
+    return figures_of(gate, {name: figure.better for name, figure in FIGURES.items()} | {LATENCY: -1})
 
 
 def _rows(

@@ -114,10 +114,10 @@ def _row(gate: GateSection, of: Compared) -> Row:
     tolerated = (gate.tolerated if is_whole else gate.slice_tolerated).get(of.figure)
     if not is_whole and of.num_exchanges < gate.min_slice_exchanges:
         return Row(of, "too few exchanges to decide", False)
-    if not math.isfinite(of.candidate):
-        return Row(of, "not measured", False)
     if limit is not None and of.better * (of.candidate - limit) < 0:
         return Row(of, f"{_short(of.candidate)} is {'below' if of.better > 0 else 'above'} the limit {limit:g}", True)
+    if not math.isfinite(of.candidate):
+        return Row(of, "not measured", False)
     if of.champion is None or not math.isfinite(of.low):
         return Row(of, "" if limit is None else "within the limit", False)
     worst, best = of.worst_and_best
@@ -152,10 +152,11 @@ def _not_better(gate: GateSection, rows: Iterable[Row]) -> list[str]:
     return found
 
 
-def figures_of(gate: GateSection, known: set[str]) -> list[str]:
-    """The figures that the gate looks at. Raises RegistryError for one that nobody measures.
+def figures_of(gate: GateSection, known: Mapping[str, int]) -> list[str]:
+    """The figures that the gate looks at; `known` says of each whether higher is better (1), lower (-1) or neither (0).
 
-    A limit of a figure that is misspelt would never refuse anything.
+    Raises RegistryError for one that nobody measures, and for one without a better side: their limits would never
+    refuse anything.
     """
     asked = {
         "tolerated": gate.tolerated, "limits": gate.limits, "must_be_better": gate.must_be_better,
@@ -167,6 +168,11 @@ def figures_of(gate: GateSection, known: set[str]) -> list[str]:
         for figure in wanted:
             if figure not in known:
                 raise RegistryError(f"registry.gate.{where}: {figure}: {catalog.choices(figure, sorted(known))}")
+            if known[figure] == 0:
+                raise RegistryError(
+                    f"registry.gate.{where}: {figure}: neither more nor less of it is better, so the gate cannot judge "
+                    "by it; leave it out"
+                )
         found += wanted
     return list(dict.fromkeys(found))
 

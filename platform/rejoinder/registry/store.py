@@ -62,7 +62,8 @@ class Registry:
         which MLflow's list of versions shows.
         """
         fingerprint = sha256_of(run.checkpoint / checkpoints.MANIFEST)
-        with store_errors(self._uri):
+        place = Storage(self._recipe).models / f"{fingerprint[:16]}-registering"
+        with locked(place, f"registering {run.name}", wait_s=600), store_errors(self._uri):
             found = self._of_checkpoint(fingerprint) or self._add(run, run_id, evaluation, fingerprint)
             self._client.set_registered_model_alias(self._model, "candidate", str(found.number))
         return found

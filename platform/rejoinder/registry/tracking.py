@@ -219,7 +219,7 @@ def _find(client: MlflowClient, recipe: Recipe, run_name: str) -> str | None:
 def _begin(
     client: MlflowClient, recipe: Recipe, prepared: Prepared, run_name: str, title: str | None, more: Collection[str]
 ) -> str:
-    run = client.create_run(_experiment_id(client, recipe), run_name=title or run_name, tags={RUN_TAG: run_name})
+    run = client.create_run(_experiment_id(client, recipe), run_name=title or run_name)
     run_id: str = run.info.run_id
     sections = {"data", "text", "model", "training", "scaling", "decoding", *more}  # with all that a search may change
     params = as_params(flatten(recipe.model_dump(mode="json", include=sections)))
@@ -234,6 +234,7 @@ def _begin(
     client.log_text(run_id, recipe.to_yaml(), "recipe.yaml")
     client.log_text(run_id, prepared.manifest.model_dump_json(indent=1), "data_manifest.json")
     client.log_text(run_id, installed(), "requirements.lock")
+    _tag(client, run_id, {RUN_TAG: run_name})  # last: who is killed before begins another, and this one is never found
     return run_id
 
 

@@ -3,16 +3,14 @@
 `prepare` makes a set (Ray tasks), `ShardSet` reads one split of it (no Ray, no torch).
 """
 
-from rejoinder.shards.build import Prepared, prepare
+from rejoinder.shards.build import Prepared, prepare, report_of
 from rejoinder.shards.index import ByLength, write_index
 from rejoinder.shards.manifest import MANIFEST, Manifest, fetched, read_manifest
-from rejoinder.shards.report import PAGE as REPORT
 from rejoinder.shards.shard_set import Rows, ShardSet
 from rejoinder.shards.translated import translated
 
 __all__ = [
     "MANIFEST",
-    "REPORT",
     "ByLength",
     "Manifest",
     "Prepared",
@@ -21,6 +19,7 @@ __all__ = [
     "fetched",
     "prepare",
     "read_manifest",
+    "report_of",
     "translated",
     "write_index",
 ]

@@ -25,7 +25,7 @@ import ray
 
 from rejoinder import __version__, cluster, console
 from rejoinder.corpora import CorpusSettings, ReadReport, fingerprints, pieces, refuse_empty, too_many_broken
-from rejoinder.errors import CorpusError, RejoinderError, ShardError
+from rejoinder.errors import CorpusError, ShardError, TextError
 from rejoinder.recipe import DataSection, Recipe
 from rejoinder.shards.gather import Record, gather
 from rejoinder.shards.gathered import Gathered
@@ -48,6 +48,8 @@ from rejoinder.shards.write import write_block
 from rejoinder.storage import Folder, Storage, locked, sha256_of
 from rejoinder.text import SPLITS, CleaningReport, Tokenizer, tokenizer_files, train_tokenizer
 
+REPORT_WAIT_S = 600.0
+"""How long a process waits for another one that is still writing the report of the set it has made."""
 PIECE_BYTES = 8 * 2**20
 """Raw text that one task reads; a part of a file where the reader can cut it."""
 
@@ -76,7 +78,8 @@ class Prepared:
 def prepare(recipe: Recipe, *, check_hashes: bool = False) -> Prepared:
     """Makes the prepared set of this recipe, or finds it. Needs a Ray connection only when there is work to do.
 
-    Raises CorpusError, TextError, ShardError or StorageError; what cannot become a set is taken away.
+    Raises CorpusError, TextError, ShardError or StorageError; what cannot become a set is taken away. Where only the
+    place gave out, a full disk or an address that is away, what is finished stays for the next one.
     """
     corpus_files = fingerprints(recipe.data.corpora)
     fingerprint = _fingerprint(recipe, corpus_files)
@@ -92,10 +95,25 @@ def prepare(recipe: Recipe, *, check_hashes: bool = False) -> Prepared:
         if not folder.has(MANIFEST):  # else another process has just finished it
             try:
                 build.run(fingerprint, corpus_files)
-            except RejoinderError:
+            except (CorpusError, TextError, ShardError):
                 folder.remove()
                 raise
     return Prepared(folder, read_manifest(folder), reused=False, phases_s=build.phases_s)
+
+
+def report_of(prepared: Prepared) -> Path:
+    """The set's page, on this machine. Made now where a process was killed between the manifest and it."""
+    folder = prepared.folder
+    if not folder.has(PAGE):
+        with locked(folder.directory, "preparing this set", REPORT_WAIT_S):
+            if not folder.has(PAGE):  # else whoever made the set has just finished it
+                _report(folder)
+    return folder.path(PAGE)
+
+
+def _report(folder: Folder) -> None:
+    write_report(fetched(folder))
+    folder.publish(FIGURES, PAGE, last=PAGE)
 
 
 class _Build:
@@ -147,8 +165,7 @@ class _Build:
         folder.flush(file.file for file in manifest.files_of(None))
         with self._phase("report"):
             folder.write_text(MANIFEST, manifest.to_json())
-            write_report(folder.directory)
-            folder.publish(FIGURES, PAGE)
+            _report(folder)
         folder.remove("gathered")
         folder.remove("records")
 

@@ -15,8 +15,9 @@ import pyarrow as pa
 
 from rejoinder.text import Exchanges
 
-FORMAT = 2
-"""Version of the files and of the manifest. Another number is refused, never guessed at."""
+FORMAT = 3
+"""Version of the files and of the manifest. Another number is refused, never guessed at. Up to 2, `reply_num_bytes` was
+one too many for tokenizers whose tokens carry the blank before them."""
 
 SCHEMA = pa.schema(
     [

@@ -94,5 +94,4 @@ def _reply(ours: Tokenizer, reply_ids: list[int], tokenizer: Tokenizer, max_toke
     ids = tokenizer.to_ids(ours.to_text(reply_ids))
     ids += [END_ID] if reply_ids[-1:] == [END_ID] else []
     learnt = ids[:max_tokens]
-    num_bytes = int(tokenizer.num_bytes_of_ids[learnt].sum())
-    return learnt, num_bytes - (tokenizer.drops_first_blank and len(learnt) > 0 and learnt[0] != END_ID)
+    return learnt, len(tokenizer.to_bytes(learnt))

@@ -64,5 +64,5 @@ def _exchanges(
         np.array([id for prefix in prefixes for id in prefix], np.int32) if prefixes else None,
         offsets_of([len(prefix) for prefix in prefixes]) if prefixes else None,
     )
-    made = exchanges(turns, text, tokenizer.num_bytes_of_ids, drops_first_blank=tokenizer.drops_first_blank)
+    made = exchanges(turns, text, tokenizer.num_bytes_of_ids, tokenizer.num_bytes_of_first_ids)
     return ids, corpora, made

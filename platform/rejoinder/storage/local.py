@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -45,8 +45,13 @@ class Folder:
 
     def sizes(self) -> dict[str, int]:
         """Every whole file in it and in its folders, with its size in bytes."""
-        files = (file for file in self.directory.rglob("[!.]*") if file.is_file())
-        return {str(file.relative_to(self.directory)): file.stat().st_size for file in files}
+        found = dict[str, int]()
+        for place, folders, files in os.walk(self.directory):
+            folders[:] = [name for name in folders if not name.endswith(".partial")]  # `written_whole` fills these
+            for file in (Path(place, name) for name in files if not name.startswith(".")):
+                with suppress(FileNotFoundError):  # renamed or removed meanwhile
+                    found[str(file.relative_to(self.directory))] = file.stat().st_size
+        return found
 
     def path(self, name: str) -> Path:
         """Where the file of this name is read. For what is never replaced by something else of its name."""

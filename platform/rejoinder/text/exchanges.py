@@ -103,11 +103,11 @@ class Exchanges:
 
 
 def exchanges(
-    turns: Turns, settings: TextSection, num_bytes_of_ids: IntArray, *, drops_first_blank: bool = False
+    turns: Turns, settings: TextSection, num_bytes_of_ids: IntArray, num_bytes_of_first_ids: IntArray
 ) -> Exchanges:
     """Every turn but a conversation's first as a reply, with the newest turns before it that fit as its context.
 
-    `num_bytes_of_ids` and `drops_first_blank` are the tokenizer's.
+    `num_bytes_of_ids` and `num_bytes_of_first_ids` are the tokenizer's.
 
     A context is cut from the oldest end, at turns; only a newest turn that is too long by itself is cut inside, and
     keeps its end.
@@ -131,7 +131,8 @@ def exchanges(
     reply_ids = np.full(reply_offsets[-1], END_ID, np.int32)
     reply_ids[_places(reply_offsets[:-1], learnt)] = turns.ids[_places(starts, learnt)]
     bytes_before = offsets_of(num_bytes_of_ids[turns.ids])
-    num_bytes = bytes_before[starts + learnt] - bytes_before[starts]
+    first = turns.ids[starts]
+    num_bytes = bytes_before[starts + learnt] - bytes_before[starts + 1] + num_bytes_of_first_ids[first]
     return Exchanges(
         context_ids,
         context_offsets,
@@ -153,7 +154,7 @@ def exchanges_of(conversations: Sequence[Conversation], tokenizer: Tokenizer, se
         num_turns.append(len(said))
     ids, turn_offsets = tokenizer.to_flat_ids(texts)
     turns = Turns(ids, turn_offsets, offsets_of(num_turns), np.array(speakers, np.int16))
-    return exchanges(turns, settings, tokenizer.num_bytes_of_ids, drops_first_blank=tokenizer.drops_first_blank)
+    return exchanges(turns, settings, tokenizer.num_bytes_of_ids, tokenizer.num_bytes_of_first_ids)
 
 
 def context_ids(

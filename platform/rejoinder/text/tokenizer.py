@@ -78,11 +78,19 @@ class Tokenizer:
         """(num_ids,): UTF-8 bytes of each id inside a text; none for control ids.
 
         Exact for byte-level kinds: a reply's bytes are the sum over its ids. Where tokens carry the blank before them
-        (words, WordPiece, SentencePiece) the sum is one more than the whole text's, `drops_first_blank`; the unknown
+        (words, WordPiece, SentencePiece) the first id of a text counts as in `num_bytes_of_first_ids`; the unknown
         token counts as U+FFFD, three bytes, whatever stood there, and what was normalized away is not counted.
         """
         counts = [0] * NUM_CONTROL_IDS + [len(spelt) for spelt in self._token_bytes.of_id]
         return np.array(counts, np.int32)
+
+    @cached_property
+    def num_bytes_of_first_ids(self) -> NDArray[np.int32]:
+        """(num_ids,): UTF-8 bytes of each id where a text begins with it: without the blank that is dropped there."""
+        if not self.drops_first_blank:
+            return self.num_bytes_of_ids
+        blanks = [0] * NUM_CONTROL_IDS + [spelt.startswith(b" ") for spelt in self._token_bytes.of_id]
+        return self.num_bytes_of_ids - np.array(blanks, np.int32)
 
     @property
     def drops_first_blank(self) -> bool:

@@ -25,9 +25,11 @@ def shard_weights(objective: Objective, context: TrainingContext, settings: Trai
     if context.world_size == 1:
         log.warning("training.parallel = fsdp has nothing to divide among one worker")
         return
+    within = set[nn.Module]()  # of layers that are divided: T5's hold lists of parts
     for module in objective.model.modules():
-        if isinstance(module, nn.ModuleList):  # layers: each is fetched when it is used, and let go
-            for layer in module:
+        if isinstance(module, nn.ModuleList) and module not in within:
+            for layer in module:  # each is fetched when it is used, and let go
+                within.update(layer.modules())
                 fully_shard(layer)
     fully_shard(objective)
 

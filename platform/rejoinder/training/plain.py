@@ -53,7 +53,9 @@ def plain_context(device: str = "cpu", quiet: bool = True) -> Iterator[PlainCont
         yield PlainContext(0, 1, torch.device(device), quiet=quiet)
         return
     local = torch.device("cuda", int(os.environ["LOCAL_RANK"])) if device == "cuda" else torch.device(device)
-    dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    if local.type == "cuda":
+        torch.cuda.set_device(local)  # otherwise all of a machine's processes meet on its first GPU
+    dist.init_process_group("nccl" if local.type == "cuda" else "gloo")
     try:
         yield PlainContext(dist.get_rank(), world_size, local, quiet=quiet)
     finally:

@@ -40,7 +40,7 @@ FIGURES = {
 def problems(settings: Settings) -> Iterator[str]:
     """A package or file that is not here."""
     if importlib.util.find_spec("transformers") is None:
-        yield "needs the package transformers; pip install 'rejoinder[pretrained]'"
+        yield "needs the package transformers; pip install '.[pretrained]' in the checkout"
     if missing := [name for name in FILES if not (Path(settings.directory) / name).is_file()]:
         yield (
             f"directory = {settings.directory}: has no {' and no '.join(missing)}; give the directory of an encoder. "

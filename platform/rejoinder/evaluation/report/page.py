@@ -12,7 +12,7 @@ from rejoinder.evaluation.metrics import FIGURES
 from rejoinder.evaluation.report.drawing import Row, difference, forest, lengths, shown, signed
 from rejoinder.evaluation.results import Evaluation, Section
 from rejoinder.evaluation.speed import TITLES as SPEED_TITLES
-from rejoinder.shards.report import CSS, Html, figure, folded, number, said, section, table, text, tiles
+from rejoinder.shards.report import CSS, Html, figure, file_text, folded, number, said, section, table, text, tiles
 
 _CSS = """
 svg.small { width: 7.5rem; display: inline-block; vertical-align: middle; }
@@ -265,5 +265,5 @@ def _how(evaluation: Evaluation, about: dict[str, Any]) -> str:
         "<code>text.max_reply_tokens</code>. Intervals and p-values are from conversations drawn anew, since exchanges "
         "of one conversation are alike.</p>"
         f"<h3>What others need to get the same figures</h3>{table(['metric', ''], signatures, 'replies')}"
-        f"{folded('Settings', f'<pre>{text(settings)}</pre>')}"
+        f"{folded('Settings', file_text(settings))}"
     )

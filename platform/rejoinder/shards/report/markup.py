@@ -31,6 +31,11 @@ def text(value: object) -> Html:
     return value if isinstance(value, Html) else Html(html.escape(str(value).translate(_PICTURES)))
 
 
+def file_text(value: str) -> Html:
+    """A file's text as it stands, to be copied."""
+    return Html(f"<pre>{chr(10).join(map(text, value.splitlines()))}</pre>")
+
+
 def said(value: str) -> Html:
     """What a person said, in a box of its own: writing from right to left stays inside."""
     return Html(f"<bdi class=said>{text(value) if value else '<i>nothing</i>'}</bdi>")

@@ -12,6 +12,7 @@ from rejoinder.shards.report.markup import (
     bullets,
     changed,
     figure,
+    file_text,
     folded,
     identifier,
     number,
@@ -58,7 +59,7 @@ def render(figures: Figures) -> str:
         f"<title>Prepared set {text(figures['name'])}</title><style>{CSS}</style></head><body>"
         f"<header><p class=quiet>Prepared set <code>{text(figures['name'])}</code></p><h1>{_headline(figures)}</h1>"
         f'<nav aria-label="Parts of this page">{links}</nav>{at_a_glance}</header><main>{sections}'
-        f"{section('settings', 'Settings', folded('What decides its bytes', f'<pre>{text(settings)}</pre>'))}"
+        f"{section('settings', 'Settings', folded('What decides its bytes', file_text(settings)))}"
         f"</main><footer>Fingerprint <code>{text(figures['fingerprint'])}</code>. The same figures are in report.json. "
         "All counts are of the whole set, but where a sample is named.</footer></body></html>\n"
     )

@@ -4,7 +4,7 @@ import _checkout  # noqa: F401  (first: this checkout's code)
 
 from rejoinder.command_line import run
 from rejoinder.recipe import Recipe
-from serve import serve_until_stopped
+from serve import require_words_of_serving, serve_until_stopped
 
 
 def deploy(recipe: Recipe) -> None:
@@ -13,4 +13,4 @@ def deploy(recipe: Recipe) -> None:
 
 
 if __name__ == "__main__":
-    run(deploy)
+    run(deploy, require_words=require_words_of_serving)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from serve.app import build_application
     from serve.deployment import Deployed, deploy
     from serve.stages import ask_stage, deploy_stage, say_what_next, serve_until_stopped
+    from serve.words import require_words_of_serving
 
 __all__ = [
     "Deployed",
@@ -18,6 +19,7 @@ __all__ = [
     "build_application",
     "deploy",
     "deploy_stage",
+    "require_words_of_serving",
     "say_what_next",
     "serve_until_stopped",
 ]
@@ -26,6 +28,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from serve import app, deployment, stages
+    from serve import app, deployment, stages, words
 
-    return next(getattr(module, name) for module in (app, deployment, stages) if hasattr(module, name))
+    return next(getattr(module, name) for module in (app, deployment, stages, words) if hasattr(module, name))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import Future
 from contextlib import aclosing
@@ -31,8 +32,8 @@ from serve.outcome import Outcome
 from serve.replica import ChatReplica, TooSlow
 from serve.service import Caller, Service
 from serve.shadow import Answered
-from serve.store import sessions, tickets, turns, usage
-from serve.store.turns import KeptReply, Said
+from serve.store import StoreUnavailable, sessions, tickets, turns, usage
+from serve.store.turns import KeptReply, Said, SessionMovedOn
 from serve.traffic import asker_of, is_shadowed
 from serve.versions import NotLoaded, UnknownVersion
 
@@ -81,56 +82,66 @@ class Answer:
         self.version: Version | None = None
         """Which one answers; known with the first part."""
         self.replies: list[Reply] = []
-        """All of them, where several were asked for; known with the last part."""
+        """All of them, where several were asked for at once; known with the last part."""
+        self.finish: Finish | None = None
+        """Why the reply, of several the first, has ended."""
         self._service, self._caller, self._question = service, caller, question
         self._begun, self._timeout_s = time.monotonic(), timeout_s
         self._holder: str | None = None
         self._queued: Future[bool] | None = None
-        self._day = self._reserved = 0
+        self._renewing: asyncio.Task[None] | None = None
+        self._reserving: Future[int] | None = None
+        self._keeping: Future[None] | None = None
+        self._reserved = 0
         self._require_model()
         self._require_short_turns()
 
     async def parts(self, *, at_once: bool = False) -> AsyncGenerator[ReplyPart]:
-        """The reply's parts; `at_once` is for those who need it whole.
+        """The reply's parts; `at_once` is for those who need it whole. Of several replies, `at_once` gives the best,
+        and all of them as `replies`; otherwise each has parts of its own, by their `index`.
 
         Raises what `serve.errors.refusal` explains; before the first part nothing was said.
         """
         if self._told and self._told.number and (kept := await self._kept_before(self.id)):
             yield kept
             return
-        service, renewing, replica = self._service, None, None
-        text: list[str] = []
+        service, replica = self._service, None
+        texts: defaultdict[int, list[str]] = defaultdict(list)
+        num_tokens: dict[int, int] = {}
         try:
             said, system = self._question.said, self._question.system
             if (session := self._question.session_id) is not None:
                 session = await self._enter_session(session)
-                renewing = asyncio.create_task(self._keep_lease(session))
             replica = await self._borrow(session)
-            metrics, version, last_at = service.metrics, str(replica.version), self._begun
+            metrics, version = service.metrics, str(replica.version)
+            last_at: defaultdict[int, float] = defaultdict(lambda: self._begun)
             if session is not None:
                 stored = await self._read_session(session, replica)
                 said, system = [*stored[0], *said], system or stored[1]
             context = await self._context(replica, said, system)
-            self.num_context_tokens = len(context)
             decoding = replica.responder.decoding(**self._question.decoding)
-            await self._reserve(decoding)
-            has_little_time = self._timeout_s < service.serving.request_timeout_s
-            outcome = Outcome(service, replica, said, has_little_time)
-            stream = replica.stream(context, decoding, self._time_left(), self.replies.extend, at_once=at_once)
+            await self._reserve(len(context), decoding)
+            outcome = Outcome(service, replica, said, self._timeout_s < service.serving.request_timeout_s)
+            on_replies = self.replies.extend if at_once else None
+            stream = replica.stream(context, decoding, self._time_left(), on_replies, at_once=at_once)
             async with aclosing(stream) as parts:
                 async for part in outcome.watched(parts):
-                    now = time.monotonic()
-                    metric = metrics.between_tokens if text else metrics.first_token
-                    metric.of(version).observe(now - last_at)
-                    text.append(part.text)
-                    last_at = now
-                    self.num_reply_tokens = sum(reply.num_reply_tokens for reply in self.replies) or part.num_tokens
-                    if part.finish is not None:
-                        whole = "".join(text)
-                        await self._keep(whole, part.finish, replica)
+                    self.num_context_tokens = len(context)  # what was refused before has used nothing
+                    now, said_before = time.monotonic(), texts[part.index]
+                    metric = metrics.between_tokens if said_before else metrics.first_token
+                    metric.of(version).observe(now - last_at[part.index])
+                    last_at[part.index], num_tokens[part.index] = now, part.num_tokens
+                    self.num_reply_tokens = sum([one.num_reply_tokens for one in self.replies] or num_tokens.values())
+                    if part.finish is not None and not any(said_before) and part.text == service.serving.fallback_reply:
+                        metrics.fallbacks.of(version).inc()
+                    said_before.append(part.text)
+                    if part.finish is not None and part.index == 0:
+                        self.finish = part.finish
+                    if part.is_last:
+                        assert self.finish is not None
+                        whole = "".join(texts[0])
+                        await self._keep(whole, self.finish, replica)
                         metrics.duration.of(version).observe(now - self._begun)
-                        if not any(text[:-1]) and whole == service.serving.fallback_reply:
-                            metrics.fallbacks.of(version).inc()
                         outcome.succeeded(whole)
                         self._tell_shadow(whole, said, system)
                     yield part
@@ -141,8 +152,6 @@ class Answer:
                 raise Refused(408, str(error), kind="timeout_error", code="timeout") from None
             raise
         finally:
-            if renewing is not None:
-                renewing.cancel()
             if replica is not None:
                 service.metrics.tokens.of("context", str(replica.version)).inc(self.num_context_tokens)
                 service.metrics.tokens.of("reply", str(replica.version)).inc(self.num_reply_tokens)
@@ -159,8 +168,8 @@ class Answer:
         self.version = Version(kept.model, int(kept.version.rpartition("/")[2]), "", {})
         answered_by.say(self.version)
         self.num_context_tokens, self.num_reply_tokens = kept.num_context_tokens, kept.num_reply_tokens
-        finish = next(finish for finish, reason in FINISH_REASONS.items() if reason == kept.finish)
-        return ReplyPart(kept.text, kept.num_reply_tokens, finish)
+        self.finish = next(finish for finish, reason in FINISH_REASONS.items() if reason == kept.finish)
+        return ReplyPart(kept.text, kept.num_reply_tokens, self.finish)
 
     def _require_model(self) -> None:
         try:
@@ -188,7 +197,8 @@ class Answer:
                 answered_by.say(replica.version)
                 return replica
             try:
-                await asyncio.wait_for(asyncio.to_thread(versions.bring_asked, number), self._time_left())
+                loading = asyncio.wrap_future(versions.bring_asked(number))
+                await asyncio.wait_for(asyncio.shield(loading), self._time_left())  # others wait for it, too
             except TimeoutError:
                 raise TooSlow(f"{question.model} is still being loaded; try again in a moment") from None
             except NotLoaded:  # whose words name files of ours
@@ -212,9 +222,12 @@ class Answer:
         all other replies would stand still for it."""
         turns, asked = [Turn(role, words) for role, words in said], self._asked(system, replica)
         make = replica.responder.context
-        if sum(len(turn.text) for turn in turns) <= _SHORT_CHARACTERS:
+        if sum(len(text) for _, text in (*said, *asked)) <= _SHORT_CHARACTERS:
             return make(turns, "assistant", asked)
-        return await asyncio.to_thread(make, turns, "assistant", asked)
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(make, turns, "assistant", asked), self._time_left())
+        except TimeoutError:
+            raise TooSlow(f"the conversation was not read within {self._timeout_s:g} s; try again later") from None
 
     def _asked(self, system: list[str], replica: ChatReplica) -> list[tuple[str, str]]:
         """What is asked of the reply. A model that learnt without system messages is not told of them."""
@@ -228,7 +241,8 @@ class Answer:
         return left_s
 
     async def _enter_session(self, name: str) -> str:
-        """Waits until those who asked before have been answered; the session's id."""
+        """Waits until those who asked before have been answered; the session's id. Raises SessionMovedOn when the
+        session is deleted meanwhile."""
         service, owner = self._service, self._caller.owner
         id, ttl_s = sessions.new_session_id() if name == NEW_SESSION else name, service.serving.session_ttl_s
         holder = self._holder = self._told.ticket if self._told else new_id("ticket")
@@ -239,20 +253,29 @@ class Answer:
                 sessions.create(rows, id, owner, now, ttl_s, [])
             for earlier in self._told.earlier_tickets if self._told else ():
                 tickets.hand_over(rows, id, earlier, holder)
-            return tickets.take(rows, id, owner, holder, now)
+            return tickets.take(rows, id, owner, holder, now, tickets.LEASE_S)
 
         try:
             self._queued = service.database.start(take)
             is_ours, wait_s = await asyncio.wrap_future(self._queued), _LOOK_AGAIN_S[0]
+        except LookupError:
+            raise unknown_session(name) from None
+        self._renewing = asyncio.create_task(self._keep_lease(id, holder))
+        try:
             while not is_ours:
                 await asyncio.sleep(min(wait_s, self._time_left()))
                 wait_s = min(2 * wait_s, _LOOK_AGAIN_S[1])
                 is_ours = await service.database.run(
                     lambda rows: tickets.is_next(rows, id, holder, time.time()), writes=False
-                ) and await service.database.run(lambda rows: tickets.claim(rows, id, holder, time.time()))
+                ) and await self._claim(id, holder)
         except LookupError:
-            raise unknown_session(name) from None
+            raise SessionMovedOn(id) from None
         return id
+
+    async def _claim(self, session: str, holder: str) -> bool:
+        return await self._service.database.run(
+            lambda rows: tickets.claim(rows, session, holder, time.time(), tickets.LEASE_S)
+        )
 
     async def _read_session(self, id: str, replica: ChatReplica) -> tuple[list[Said], list[str]]:
         """What was said, as far as it can fit, and the system messages."""
@@ -261,8 +284,8 @@ class Answer:
 
         def read(rows: Connection) -> tuple[list[Said], list[str]]:
             session = sessions.find(rows, id, owner, time.time())
-            if session is None:
-                raise unknown_session(id)
+            if session is None:  # it was there when this one queued up
+                raise SessionMovedOn(id)
             newest = sessions.turns_before(rows, id, session.num_turns, limit)
             return [(turn.role, turn.text) for turn in newest], list(session.system)
 
@@ -270,32 +293,35 @@ class Answer:
         self.session_id = id
         return found
 
-    async def _keep_lease(self, session: str) -> None:
-        """As long as the reply is being written, nobody else's turn comes."""
-        holder = self._holder
-        assert holder is not None
+    async def _keep_lease(self, session: str, holder: str) -> None:
+        """As long as the reply is waited for and written, nobody takes its place, and nobody else's turn comes."""
+        wait_s = tickets.LEASE_S / 3
         while True:
-            await asyncio.sleep(tickets.LEASE_S / 3)
+            await asyncio.sleep(wait_s)
             try:
-                await self._service.database.run(lambda rows: tickets.claim(rows, session, holder, time.time()))
-            except (LookupError, Exception):  # keeping the reply will find out, and say so
+                await self._claim(session, holder)
+                wait_s = tickets.LEASE_S / 3
+            except StoreUnavailable:  # it was patient before it said so: little of the lease is left
+                wait_s = tickets.LEASE_S / 15
+            except Exception:  # who waits, or keeps the reply, will find out and say so
                 return
 
-    async def _reserve(self, decoding: Decoding) -> None:
+    async def _reserve(self, num_context_tokens: int, decoding: Decoding) -> None:
         if (key := self._caller.key) is None:
             return
-        tokens = self.num_context_tokens + decoding.max_reply_tokens * decoding.num_replies
+        self._reserved = tokens = num_context_tokens + decoding.max_reply_tokens * decoding.num_replies
         quota = self._caller.tokens_per_day(self._service.serving)
-        self._day = await self._service.database.run(
+        self._reserving = self._service.database.start(
             lambda rows: usage.reserve_tokens(rows, key.id, tokens, quota, time.time())
         )
-        self._reserved = tokens
+        await asyncio.wrap_future(self._reserving)
 
     async def _keep(self, text: str, finish: Finish, replica: ChatReplica) -> None:
         """Turn, reply and count in one transaction; nothing to do for a reply that nobody keeps or counts."""
         question, version = self._question, replica.version
         is_kept = self.session_id is not None or question.keep
-        key, unused = self._caller.key, self._reserved - self.num_context_tokens - self.num_reply_tokens
+        key, reserving = self._caller.key, self._reserving
+        unused = self._reserved - self.num_context_tokens - self.num_reply_tokens
         if not is_kept and key is None:
             return
         messages = [("system", words) for words in question.system] + question.said
@@ -311,31 +337,45 @@ class Answer:
                     rows, reply, new, question.system or None, self._holder, time.time(),
                     self._service.serving.session_ttl_s,
                 )  # fmt: skip
-            if key is not None and self._reserved:
-                usage.settle(rows, key.id, self._day, unused)
+            if key is not None and reserving is not None:
+                usage.settle(rows, key.id, reserving.result(), unused)
 
-        await self._service.database.run(write)
-        self._holder, self._reserved = None, 0
+        self._keeping = self._service.database.start(write)
+        await asyncio.wrap_future(self._keeping)
 
     def _leave(self) -> None:
-        """Lets the next in the session speak and gives tokens back. Nothing is awaited: the client may be gone."""
-        holder, queued, key, reserved = self._holder, self._queued, self._caller.key, self._reserved
-        unused = reserved - self.num_context_tokens - self.num_reply_tokens
+        """Lets the next in the session speak and gives tokens back. Nothing is awaited: the client may be gone, and
+        what was begun for it goes on to its end, on which it depends what there is to do."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+        holder, key, reserving, keeping = self._holder, self._caller.key, self._reserving, self._keeping
+        unused = self._reserved - self.num_context_tokens - self.num_reply_tokens
+        has_begun, database = self.num_context_tokens > 0, self._service.database
 
-        def leave(rows: Connection) -> None:
-            if holder is not None:
-                tickets.release(rows, holder)
-            if key is not None and reserved:
-                usage.settle(rows, key.id, self._day, unused)
+        def after_the_last(_: object) -> None:
+            if _is_done(keeping):  # the ticket and the tokens went with it
+                return
+            is_reserved = _is_done(reserving)
 
-        def after_queuing(_: object) -> None:
-            self._service.database.start(leave)
+            def leave(rows: Connection) -> None:
+                if holder is not None:
+                    tickets.release(rows, holder)
+                if key is not None and reserving is not None and is_reserved:
+                    usage.settle(rows, key.id, reserving.result(), unused, has_begun=has_begun)
 
-        if holder is not None and queued is not None:
-            queued.add_done_callback(after_queuing)  # a ticket that is still being taken is released after that
-        elif key is not None and reserved:
-            self._service.database.start(leave)
-        self._holder, self._reserved = None, 0
+            if holder is not None or is_reserved:
+                database.start(leave)
+
+        last: Future[Any] | None = keeping or reserving or self._queued  # each began when the one before had ended
+        if last is not None:
+            last.add_done_callback(after_the_last)
+        self._holder = self._renewing = self._queued = self._reserving = self._keeping = None
+        self._reserved = 0
+
+
+def _is_done(work: Future[Any] | None) -> bool:
+    """Whether it was committed; not, if it failed or was cancelled before it began."""
+    return work is not None and work.done() and not work.cancelled() and work.exception() is None
 
 
 def _as_told(question: Question, told: Told) -> Question:

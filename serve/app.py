@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 from ray import serve
-from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, BackpressureConfig
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy, BackpressureConfig, RequestRouterConfig
 from starlette.applications import Starlette
 
 from rejoinder.recipe import Recipe, load_recipe
@@ -20,8 +20,10 @@ from serve import scaling
 from serve.api import create_api
 from serve.errors import RETRY_AFTER_S
 from serve.following import first_number
+from serve.middleware.crowd import most_at_once
 from serve.service import Load, Service, start_service
 from serve.waiting import Waiting
+from serve.words import require_words_of_serving
 
 NAME = "chat"
 RECIPES = Path(__file__).resolve().parents[1] / "jobs" / "recipes"
@@ -33,6 +35,13 @@ LOOK_BACK_S = 5.0
 TELL_EVERY_S = 1.0
 """How often replicas and proxies tell Serve their load. Ray 2.60 heeds this setting, which it calls deprecated, and not
 yet the variables that are to replace it (`rejoinder.cluster` sets them): a burst would wait for 10 s."""
+
+FAR_ABOVE = 8
+"""Times what a replica lets in: it refuses the rest itself, at once. Where a proxy of Ray 2.60 has found a replica
+full, it hands on what waits, one request in each pause of its two tasks (by default half a second), however empty the
+replica has become."""
+LONGEST_PAUSE_S = 0.05
+"""Should it come to that all the same."""
 
 
 @serve.deployment
@@ -100,6 +109,7 @@ class Arguments(BaseModel):
 
 def recipe_of(arguments: Arguments) -> Recipe:
     """The recipe that they mean. Raises RecipeError."""
+    require_words_of_serving(arguments.words)
     file = Path(arguments.recipe)
     return load_recipe(file if file.suffix else RECIPES / f"{file}.yaml", arguments.words)
 
@@ -113,14 +123,13 @@ def build(arguments: dict[str, Any]) -> serve.Application:
 def build_application(recipe: Recipe) -> serve.Application:
     """The application for `serve.run`."""
     serving = recipe.serving
-    # What waits for its turn in a session, or is read from the database, and open sockets take no slot of the engine.
-    in_flight = serving.num_slots + serving.max_queued_requests + serving.max_websockets
     deployment = Chat.options(  # type: ignore[attr-defined]
         name=NAME,
         ray_actor_options={"num_cpus": serving.cpus_per_replica, "num_gpus": serving.gpus_per_replica},
         autoscaling_config=autoscaling(recipe),
-        max_ongoing_requests=in_flight,
-        max_queued_requests=in_flight,
+        max_ongoing_requests=FAR_ABOVE * most_at_once(serving),
+        request_router_config=RequestRouterConfig(max_backoff_s=LONGEST_PAUSE_S),
+        max_queued_requests=most_at_once(serving),
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=RETRY_AFTER_S),
         # Replace before stopping, so that one replica alone can be updated without a gap.
         max_surge_percent=100,

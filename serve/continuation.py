@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 _DONE = b"[DONE]"
@@ -14,13 +15,23 @@ class Differs(Exception):
     """The second try says something else: what was sent cannot be gone on with."""
 
 
+@dataclass
+class _Sent:
+    """Of one reply. What the second try says of it again is taken away from here."""
+
+    text: str = ""
+    num_logprobs: int = 0
+    has_finished: bool = False
+
+
 class Continuation:
     """Goes on where a stream was cut. Both are server-sent events of chat or text completions."""
 
     def __init__(self, sent: bytes) -> None:
         """`sent` is what the client has, whole events."""
         self._head: dict[str, Any] = {}
-        self._text, self._num_logprobs, self._has_finished, self._has_usage, self._is_done = "", 0, False, False, False
+        self._sent: dict[int, _Sent] = {}
+        self._has_usage = self._is_done = False
         for data in _events(sent):
             if data == _DONE:
                 self._is_done = True
@@ -28,11 +39,11 @@ class Continuation:
             chunk = json.loads(data)
             self._head = self._head or {name: chunk[name] for name in _SAME if name in chunk}
             for choice in chunk.get("choices", ()):
-                self._text += _text_of(choice)
-                self._num_logprobs += len((choice.get("logprobs") or {}).get("content") or ())
-                self._has_finished |= choice.get("finish_reason") is not None
+                known = self._sent.setdefault(choice.get("index", 0), _Sent())
+                known.text += _text_of(choice)
+                known.num_logprobs += max(map(len, _logprobs_of(choice).values()), default=0)
+                known.has_finished |= choice.get("finish_reason") is not None
             self._has_usage |= bool(chunk.get("usage"))
-        self._skip, self._skip_logprobs = self._text, self._num_logprobs
 
     @property
     def version(self) -> str | None:
@@ -67,22 +78,25 @@ class Continuation:
         return any(news)
 
     def _is_new_choice(self, choice: dict[str, Any]) -> bool:
-        text = _text_of(choice)
-        known = text[: len(self._skip)]
-        if not self._skip.startswith(known):
+        index = choice.get("index", 0)
+        is_new_reply, text = index not in self._sent, _text_of(choice)
+        sent = self._sent.setdefault(index, _Sent())
+        known = text[: len(sent.text)]
+        if not sent.text.startswith(known):
             raise Differs
-        self._skip = self._skip[len(known) :]
+        sent.text = sent.text[len(known) :]
         ends = choice.get("finish_reason") is not None
-        if ends and self._skip:
+        if ends and sent.text:
             raise Differs
         _set_text(choice, text[len(known) :])
-        if logprobs := (choice.get("logprobs") or {}).get("content"):
-            num_known = min(self._skip_logprobs, len(logprobs))
-            self._skip_logprobs -= num_known
-            choice["logprobs"]["content"] = logprobs[num_known:]
+        logprobs = _logprobs_of(choice)
+        num_known = min(sent.num_logprobs, max(map(len, logprobs.values()), default=0))
+        sent.num_logprobs -= num_known
+        for values in logprobs.values():
+            del values[:num_known]
         if ends:
-            return not self._has_finished
-        return bool(text[len(known) :])  # else the role at the beginning, which the client has
+            return not sent.has_finished
+        return is_new_reply or bool(text[len(known) :])  # else the role at the beginning, which the client has
 
 
 def _events(stream: bytes) -> Iterator[bytes]:
@@ -94,6 +108,12 @@ def _events(stream: bytes) -> Iterator[bytes]:
 def _text_of(choice: dict[str, Any]) -> str:
     delta = choice.get("delta")
     return str((choice.get("text") if delta is None else delta.get("content")) or "")
+
+
+def _logprobs_of(choice: dict[str, Any]) -> dict[str, list[Any]]:
+    """A list with something of each token; text completions have several."""
+    logprobs = choice.get("logprobs") or {}
+    return {name: values for name, values in logprobs.items() if isinstance(values, list)}
 
 
 def _set_text(choice: dict[str, Any], text: str) -> None:

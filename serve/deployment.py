@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import socket
@@ -12,8 +13,8 @@ from dataclasses import dataclass
 from ray import serve
 from ray.serve.config import HTTPOptions
 
-from rejoinder import cluster, console
-from rejoinder.errors import ServingError
+from rejoinder import checkpoints, cluster, console
+from rejoinder.errors import CheckpointError, RegistryError, ServingError
 from rejoinder.recipe import Recipe, ServingSection
 from rejoinder.registry import Registry, Version
 from serve.app import build_application
@@ -21,6 +22,7 @@ from serve.coming_up import wait_until_running
 from serve.door import LONGEST_WAIT_S
 from serve.keys import count_keys
 from serve.reaching import reach, require_certificate
+from serve.replica import recipe_as_served
 from serve.store import Database, url_of
 
 STOPPING_S = 10
@@ -41,10 +43,12 @@ def deploy(recipe: Recipe) -> Deployed:
 
     Needs a Ray connection. The tables of sessions and keys are brought up to date first. Raises RegistryError without
     a version to serve, ClusterError without room for a replica (at an update beside the one that runs, which goes on),
-    ServingError when the port is taken or the application does not come up.
+    ServingError when the port is taken, a version cannot reply as `serving.decoding` says or the application does not
+    come up.
     """
     serving = recipe.serving
     version = Registry(recipe).find(serving.alias)
+    require_decoding(recipe)
     cluster.require(
         recipe, serving.cpus_per_replica, serving.gpus_per_replica, "one replica (serving.cpus_per_replica)"
     )
@@ -62,6 +66,17 @@ def deploy(recipe: Recipe) -> Deployed:
     wait_until_running(recipe)
     _require_ready(serving)
     return Deployed(serving.url, version)
+
+
+def require_decoding(recipe: Recipe) -> None:
+    """Raises ServingError when a version that is to be served cannot reply as `serving.decoding` says."""
+    serving, registry = recipe.serving, Registry(recipe)
+    names = (serving.alias, *serving.asked_names, *serving.also_loaded) if serving.decoding else ()
+    for name in names:
+        # What is not there, or damaged, does not keep the others from answering: replicas say it in their log.
+        with contextlib.suppress(RegistryError, CheckpointError):
+            version = registry.find(name)
+            recipe_as_served(checkpoints.read_recipe(registry.download(version)), serving, version)
 
 
 def http_options(serving: ServingSection) -> HTTPOptions:

@@ -1,4 +1,4 @@
-"""A reply's parts in, from the engine's thread; out on the event loop, all that came since it last looked as one part.
+"""Parts of replies in, from the engine's thread; out on the event loop, all that came since it last looked as one part.
 
 A way from token to client costs more than a token: while the loop is busy with others, several wait. Taken one by one
 they would wait the longer the more there are; taken together they catch up.
@@ -15,7 +15,7 @@ from rejoinder.dialogue import ReplyPart
 
 
 class Mailbox:
-    """Of one reply; for one reader, on the loop that made it."""
+    """Of one request; for one reader, on the loop that made it."""
 
     def __init__(self, limit_s: float, *, at_once: bool = False) -> None:
         """`at_once` is for those who need the whole: they are woken by the first part, and by the last."""
@@ -36,8 +36,9 @@ class Mailbox:
         if calls:
             self._loop.call_soon_threadsafe(self._news.set)
 
-    async def take(self) -> ReplyPart:
-        """What came since, at least one part. Raises TimeoutError when nothing came within the limit."""
+    async def take(self) -> list[ReplyPart]:
+        """What came since, one part of each reply of which something came. Raises TimeoutError when nothing came within
+        the limit."""
         while True:
             if not self._is_late:
                 await self._news.wait()
@@ -58,8 +59,15 @@ class Mailbox:
         self._news.set()
 
 
-def joined(parts: Sequence[ReplyPart]) -> ReplyPart:
-    """One part that says what they say."""
+def joined(parts: Sequence[ReplyPart]) -> list[ReplyPart]:
+    """One part of each reply that says what its parts say; last the one that came last."""
+    by_reply: dict[int, list[ReplyPart]] = {}
+    for part in parts:
+        by_reply[part.index] = [*by_reply.pop(part.index, []), part]
+    return [_as_one(of_one) for of_one in by_reply.values()]
+
+
+def _as_one(parts: Sequence[ReplyPart]) -> ReplyPart:
     if len(parts) == 1:
         return parts[0]
     return replace(

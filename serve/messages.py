@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-MAX_MESSAGES = 256
-MAX_PROMPTS = 128
+MAX_MESSAGES, MAX_PROMPTS = 256, 128
+MAX_BAD_CHARACTERS = 5_000
+"""Of all `bad_words` of a request: each is spelt in eight ways, while all other replies stand still."""
 LONGEST_TURN = 1_000_000
 """Characters; `serving.max_turn_characters` is what a service takes."""
 
@@ -19,7 +20,6 @@ NAME = r"^[A-Za-z0-9._-]+$"
 ShortText = Annotated[str, Field(min_length=1, max_length=1_000)]
 Role = Literal["system", "developer", "user", "assistant"]
 FinishReason = Literal["stop", "length"]
-
 
 _AS_IN_A_RECIPE = (
     "temperature", "top_p", "top_k", "min_p", "typical_p", "presence_penalty", "frequency_penalty",
@@ -78,6 +78,7 @@ class Wishes(Message):
     no_copied_ngram_tokens: Annotated[int, Field(ge=0, le=1_000)] | None = None
     min_reply_tokens: Annotated[int, Field(ge=0, le=1_000_000)] | None = None
     bad_words: Annotated[list[ShortText], Field(max_length=100)] | None = None
+    """What is not said; together no more than 5,000 characters."""
     prefix: Annotated[str, Field(max_length=1_000)] | None = None
     """What the reply begins with."""
     num_beams: Annotated[int, Field(ge=1, le=16)] | None = None
@@ -97,6 +98,13 @@ class Wishes(Message):
     """What is asked of the reply, if the model was trained for it: {"emotion": "joy", "persona": ["i like cats"]}."""
     user: str | None = None
     """Where there is no session, a canary's choice sticks to it; else not used."""
+
+    @field_validator("bad_words")
+    @classmethod
+    def _few_characters(cls, words: list[str] | None) -> list[str] | None:
+        if (number := sum(map(len, words or ()))) > MAX_BAD_CHARACTERS:
+            raise ValueError(f"{number} characters; this service takes up to {MAX_BAD_CHARACTERS} of all together")
+        return words
 
     def decoding(self) -> dict[str, Any]:
         """What is to be changed of the recipe's `decoding`, by its names; None changes nothing."""
@@ -125,7 +133,8 @@ class ChatRequest(Wishes):
     """Only with `stream`."""
     max_completion_tokens: Annotated[int, Field(gt=0)] | None = None
     n: Annotated[int, Field(ge=1, le=16)] = 1
-    """Replies to choose from, the best first; there are fewer when the model finds no more that differ."""
+    """Replies to choose from, the best first; there are fewer when the model finds no more that differ. In a stream
+    they are written side by side, in the order in which they were drawn."""
     logprobs: bool = False
     """Whether each token's log-probability is told, in the model's own distribution."""
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
@@ -140,8 +149,8 @@ class ChatRequest(Wishes):
     def _suit_each_other(self) -> Self:
         if self.stream_options is not None and not self.stream:
             raise ValueError("stream_options is for streams; set stream, or leave it out")
-        if self.n > 1 and (self.stream or self.store or self.session_id is not None):
-            raise ValueError("n: a stream, a session and what is stored have one reply; leave out n, or the other")
+        if self.n > 1 and (self.store or self.session_id is not None):
+            raise ValueError("n: a session and what is stored have one reply; leave out n, or the other")
         if self.top_logprobs is not None and not self.logprobs:
             raise ValueError("top_logprobs is for logprobs; set logprobs, or leave it out")
         return self
@@ -169,7 +178,8 @@ class CompletionRequest(Wishes):
     """Only with `stream`."""
     n: Annotated[int, Field(ge=1, le=16)] = 1
     """Replies to each prompt, the best first: those to the prompt i have an `index` from i * n on. There are fewer when
-    the model finds no more that differ."""
+    the model finds no more that differ. In a stream they are written side by side, in the order in which they were
+    drawn."""
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     """Each token's log-probability is told, in the model's own distribution, and those of this many most probable
     tokens at its place."""
@@ -180,8 +190,6 @@ class CompletionRequest(Wishes):
             raise ValueError("stream_options is for streams; set stream, or leave it out")
         if self.stream and not isinstance(self.prompt, str):
             raise ValueError("prompt: a stream replies to one prompt; give one text, or leave out stream")
-        if self.stream and self.n > 1:
-            raise ValueError("n: a stream has one reply; leave out n, or stream")
         return self
 
     def decoding(self) -> dict[str, Any]:

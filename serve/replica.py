@@ -15,10 +15,10 @@ from rejoinder import checkpoints
 from rejoinder.corpora import Turn
 from rejoinder.decoding import Decoding
 from rejoinder.dialogue import Reply, ReplyPart, Responder
-from rejoinder.engine import EngineFull, Finish
-from rejoinder.errors import EngineError, ServingError
+from rejoinder.engine import Finish
+from rejoinder.errors import EngineError, RecipeError, ServingError
 from rejoinder.models import prepared_for_inference
-from rejoinder.recipe import Recipe, ServingSection
+from rejoinder.recipe import Recipe, ServingSection, validate
 from rejoinder.registry import Registry, Version
 from serve.mailbox import Mailbox
 
@@ -41,7 +41,7 @@ def load_replica(recipe: Recipe, registry: Registry, version: Version) -> ChatRe
     """A version of the registry, loaded, warmed up, asked the readiness prompts; its engine runs.
 
     Blocks for seconds. Raises RegistryError when it cannot be had, CheckpointError when it is damaged, ServingError
-    when it does not answer as it must.
+    when it does not answer as it must, or its recipe contradicts `serving.decoding`.
     """
     serving = recipe.serving
     # Training workers keep few of oneDNN's kernels; here they are made once for each size of the running batch. Read
@@ -51,7 +51,8 @@ def load_replica(recipe: Recipe, registry: Registry, version: Version) -> ChatRe
     device = "cuda" if serving.gpus_per_replica else "cpu"
     trained = checkpoints.load(registry.download(version), device)
     num_bytes = sum(weights.nbytes for weights in trained.model.state_dict().values())
-    trained = replace(trained, model=prepared_for_inference(trained.model, serving.precision))
+    own = recipe_as_served(trained.recipe, serving, version)
+    trained = replace(trained, model=prepared_for_inference(trained.model, serving.precision), recipe=own)
     longest = serving.max_reply_tokens
     responder = Responder(trained, serving.num_slots, serving.max_queued_requests, serving.fallback_reply, longest)
     responder.engine.warm_up()
@@ -63,6 +64,26 @@ def load_replica(recipe: Recipe, registry: Registry, version: Version) -> ChatRe
         responder.engine.stop()
         raise
     return loaded
+
+
+def recipe_as_served(own: Recipe, serving: ServingSection, version: Version) -> Recipe:
+    """The recipe of a version's model, with `serving.decoding` in its section `decoding`. Raises ServingError, in one
+    line, where the two contradict each other, or ask for what the model or the engine cannot do."""
+    if not serving.decoding:
+        return own
+    tree = own.model_dump(mode="json", warnings=False)  # of [1, 4] workers, a list as JSON
+    tree["decoding"] |= {"num_replies": 1} | serving.decoding  # more are for a request to ask for
+    try:
+        decoding = validate(tree).decoding
+    except RecipeError as error:
+        problems = [line.strip().replace("decoding.", "serving.decoding.") for line in str(error).split("\n")[1:]]
+        raise ServingError(f"{version} with serving.decoding over its own: {'; '.join(problems)}") from None
+    if decoding.num_rows > serving.num_slots:
+        raise ServingError(
+            f"{version} with serving.decoding over its own: a reply takes {decoding.num_rows} slots, and there are "
+            f"serving.num_slots = {serving.num_slots}; raise that, or ask for fewer beams or candidates"
+        )
+    return own.model_copy(update={"decoding": decoding})
 
 
 @dataclass(eq=False)
@@ -90,7 +111,8 @@ class ChatReplica:
         on_replies: Callable[[list[Reply]], object] | None = None, *, at_once: bool = False,
     ) -> AsyncGenerator[ReplyPart]:  # fmt: skip
         """The reply's parts as they come; `at_once`, what follows the first comes as one. Leaving early cancels the
-        reply and frees its slot. Where several were asked for, `on_replies` gets them all before the last part.
+        reply and frees its slot. Where several were asked for, `on_replies` gets them all before the last part, which
+        is of the best; without it each has parts of its own, by their `index`.
 
         Raises EngineError for what cannot be answered, EngineFull when too many wait, FailedReply, and TooSlow after
         the timeout, which is `request_timeout_s` unless a shorter one is given.
@@ -99,18 +121,21 @@ class ChatReplica:
         mailbox = Mailbox(limit_s, at_once=at_once)
         cancel = None
         try:
-            cancel = self.responder.submit(context, decoding, mailbox.put, on_replies, limit_s)
+            if decoding.num_replies > 1 and on_replies is None:
+                cancel = self.responder.submit_each(context, decoding, mailbox.put, limit_s)
+            else:
+                cancel = self.responder.submit(context, decoding, mailbox.put, on_replies, limit_s)
             while True:
-                part = await mailbox.take()
-                if part.finish in _WITHOUT_AN_END and part.text:  # what was said before comes with it
-                    yield replace(part, finish=None)
-                if part.finish is Finish.TIMED_OUT:
-                    raise TimeoutError
-                if part.finish in _WITHOUT_AN_END:
-                    raise FailedReply(f"the reply {part.finish.value}; try again")
-                yield part
-                if part.finish is not None:
-                    return
+                for part in await mailbox.take():
+                    if part.finish in _WITHOUT_AN_END and part.text:  # what was said before comes with it
+                        yield replace(part, finish=None)
+                    if part.finish is Finish.TIMED_OUT:
+                        raise TimeoutError
+                    if part.finish in _WITHOUT_AN_END:
+                        raise FailedReply(f"the reply {part.finish.value}; try again")
+                    yield part
+                    if part.is_last:
+                        return
         except TimeoutError:
             shown_s = math.ceil(10 * limit_s) / 10
             raise TooSlow(f"no reply within {shown_s:g} s; try again later, or give it more time") from None
@@ -136,20 +161,20 @@ class ChatReplica:
         await asyncio.shield(self._asking)
 
     async def _ask_canary(self) -> None:
-        context = self.responder.context([Turn("user", CANARY)], "assistant")
-        decoding = self.responder.decoding(
-            max_reply_tokens=max(1, self.responder.trained.recipe.decoding.min_reply_tokens), num_replies=1
-        )
-        said = self.responder.engine.statistics().num_tokens
+        responder, said = self.responder, self.responder.engine.statistics().num_tokens
+        shortest = max(1, responder.trained.recipe.decoding.min_reply_tokens)
         try:
+            context = responder.context([Turn("user", CANARY)], "assistant")
+            # So short a reply may have no room for the recipe's prefix.
+            decoding = responder.decoding(max_reply_tokens=shortest, num_replies=1, prefix="")
             async for _ in self.stream(context, decoding, CANARY_TIMEOUT_S, at_once=True):
                 pass
-        except (EngineFull, ServingError):
+        except (EngineError, ServingError) as error:
             # So many ask that the canary finds no room: the tokens that they get are as good a sign.
-            if self.responder.engine.statistics().num_tokens == said:
+            if responder.engine.statistics().num_tokens == said:
                 await asyncio.sleep(1)
-            if self.responder.engine.statistics().num_tokens == said:
-                raise
+            if responder.engine.statistics().num_tokens == said:
+                raise ServingError(f"{self.version} does not answer {CANARY!r}: {error}") from error
         self._answered_at = time.monotonic()
 
     def require_answers(self, serving: ServingSection) -> None:
@@ -160,7 +185,7 @@ class ChatReplica:
         responder, limit_s, has_words = self.responder, serving.readiness_timeout_s, False
         for prompt in serving.readiness_prompts:
             context, begun = responder.context([Turn("user", prompt)], "assistant"), time.monotonic()
-            try:  # with the model's own settings, as people will ask it
+            try:  # with the settings of whoever asks for none
                 reply = responder.reply(context, responder.decoding(seed=0, num_logprobs=0, num_replies=1), limit_s)
             except EngineError as error:
                 why = f"within {limit_s:g} s" if time.monotonic() - begun >= limit_s else f"({error})"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 _BUCKETS = 20
 """Parts of the window; it moves on by one of them."""
 _RUN_WORDS = 3
+_NEWEST_CHARACTERS = 20_000
+"""Of what was said before: a conversation of a megabyte would hold up all others for a tenth of a second."""
 
 
 @dataclass(frozen=True)
@@ -118,13 +120,22 @@ class Window:
 
 
 def repetition_of(reply: str, said_before: Sequence[str]) -> float:
-    """The share of a reply's runs of three words that were said before, in it or in the same speaker's other turns."""
-    known = {run for text in said_before for run in _runs(text)}
+    """The share of a reply's runs of three words that were said before, in it or in the same speaker's newest turns."""
+    known = {run for text in _newest(said_before) for run in _runs(text)}
     runs, again = _runs(reply), 0
     for run in runs:
         again += run in known
         known.add(run)
     return again / len(runs) if runs else 0.0
+
+
+def _newest(texts: Sequence[str]) -> Iterator[str]:
+    left = _NEWEST_CHARACTERS
+    for text in reversed(texts):
+        if left <= 0:
+            return
+        yield text[-left:]
+        left -= len(text)
 
 
 def _runs(text: str) -> list[tuple[str, ...]]:

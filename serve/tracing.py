@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing, contextmanager
 from contextvars import ContextVar
@@ -25,6 +26,7 @@ from starlette.types import Scope
 
 from rejoinder import __version__
 from rejoinder.dialogue import ReplyPart
+from rejoinder.engine import Finish
 from rejoinder.errors import ServingError
 from serve.answering import FINISH_REASONS, Answer, Question
 from serve.service import Service
@@ -75,7 +77,7 @@ class Tracing:
         if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
             return None
         if not _is_installed():
-            needed = "spans need the extra [tracing]: pip install 'rejoinder[tracing]'"
+            needed = "spans need the extra [tracing]: pip install '.[tracing]' in the checkout"
             if asked is not None:
                 raise ServingError(f"serving.tracing_endpoint = {asked}: {needed}")
             log.warning("the environment has an endpoint for OpenTelemetry, but %s", needed)
@@ -146,18 +148,18 @@ class RequestTrace:
     async def watched(self, answer: Answer, question: Question, *, at_once: bool) -> AsyncGenerator[ReplyPart]:
         """The parts of a reply, whose times and figures become spans when it has ended."""
         begun_at, first_at, admitted_at = time.monotonic(), None, None
-        said: list[str] = []
+        said, finishes = defaultdict[int, list[str]](list), dict[int, Finish]()
         operation = _OPERATIONS.get(answer.id.partition("-")[0], "chat")
         self._span.update_name(f"{operation} {question.model}")
         self._set(_of_question(operation, question))
-        finish = None
         try:
             async with aclosing(answer.parts(at_once=at_once)) as parts:
                 async for part in parts:
                     if first_at is None:
                         first_at, admitted_at = time.monotonic(), part.admitted_at
-                    said.append(part.text)
-                    finish = part.finish
+                    said[part.index].append(part.text)
+                    if part.finish is not None:
+                        finishes[part.index] = part.finish
                     yield part
         finally:
             if first_at is not None:
@@ -167,14 +169,18 @@ class RequestTrace:
                     self._child("first token", admitted_at, first_at, own)
                 self._child("reply", first_at, time.monotonic(), own)
                 self._set({"gen_ai.response.time_to_first_chunk": first_at - begun_at})
-            self._replied(answer, None if finish is None else FINISH_REASONS[finish])
+            self._replied(answer, [FINISH_REASONS[finish] for _, finish in sorted(finishes.items())])
             if self._tracing.with_text:
-                self._set(_texts(question, "".join(said), self._finish_reasons))
+                replies = [
+                    ("".join(parts), FINISH_REASONS[finishes[index]] if index in finishes else "error")
+                    for index, parts in sorted(said.items())
+                ]
+                self._set(_texts(question, replies))
 
-    def _replied(self, answer: Answer, finish_reason: str | None) -> None:
+    def _replied(self, answer: Answer, finish_reasons: list[str]) -> None:
         self._num_input_tokens += answer.num_context_tokens
         self._num_output_tokens += answer.num_reply_tokens
-        self._finish_reasons += [] if finish_reason is None else [finish_reason]
+        self._finish_reasons += finish_reasons
         version = getattr(answer, "version", None)
         self._set(
             {
@@ -210,7 +216,7 @@ def message(scope: Scope) -> Iterator[None]:
         yield
         return
     with tracing.request("WEBSOCKET", Headers(scope=scope)) as trace:
-        scope["state"].pop("error", None)
+        scope["state"]["trace_id"] = trace.id
         try:
             yield
         finally:
@@ -224,7 +230,7 @@ def _of_question(operation: str, question: Question) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _texts(question: Question, reply: str, finish_reasons: list[str]) -> dict[str, str]:
+def _texts(question: Question, replies: list[tuple[str, str]]) -> dict[str, str]:
     def spelt(messages: list[dict[str, Any]]) -> str:
         return json.dumps(messages, ensure_ascii=False)
 
@@ -235,7 +241,7 @@ def _texts(question: Question, reply: str, finish_reasons: list[str]) -> dict[st
         "gen_ai.input.messages": spelt([{"role": role, "parts": part(text)} for role, text in question.said]),
         "gen_ai.system_instructions": spelt([one for text in question.system for one in part(text)]),
         "gen_ai.output.messages": spelt(
-            [{"role": "assistant", "parts": part(reply), "finish_reason": (finish_reasons or ["error"])[-1]}]
+            [{"role": "assistant", "parts": part(reply), "finish_reason": why} for reply, why in replies]
         ),
     }
 

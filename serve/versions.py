@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from rejoinder.engine import Statistics
@@ -64,6 +65,8 @@ class Versions:
         self._names: dict[str, int] = {}
         self._retreated: frozenset[int] = frozenset()
         self._failed: dict[int, _Failed] = {}
+        self._asked: dict[int, Future[None]] = {}
+        self._loader = ThreadPoolExecutor(1, "loading")
         self._is_closed = False
         self._lock, self._loading = threading.RLock(), threading.Lock()
         self.num_loaded = self.num_failures = self.num_takeovers = 0
@@ -170,14 +173,25 @@ class Versions:
             log.info("%s is loaded and answers, after %.1f s", replica.version, time.monotonic() - begun)
             return replica
 
-    def bring_asked(self, number: int) -> None:
-        """The same for a version that somebody asked for by name: another may have to go for it."""
-        self.bring(number)
-        self.trim()
+    def bring_asked(self, number: int) -> Future[None]:
+        """The same for a version that somebody asked for by name, in a thread of its own: another may have to go for
+        it. All who ask for one meanwhile get the same future, and must not cancel it.
+        """
+        with self._lock:
+            if self._is_closed:
+                raise NotLoaded("the service is closing")
+            asked = self._asked.get(number)
+            if asked is None or asked.done():
+                asked = self._asked[number] = self._loader.submit(self._bring_and_trim, number)
+            return asked
 
     def take_over(self, replica: ChatReplica) -> None:
-        """From the next reply on it is the champion; the one before stays at hand."""
+        """From the next reply on it is the champion; the one before stays at hand. Raises NotLoaded when it was let go
+        since it was brought."""
         with self._lock:
+            held = self._held.get(replica.version.number)
+            if held is None or held.replica is not replica:
+                raise NotLoaded(f"{replica.version} was let go before it could take over")
             before, self._champion = self._champion, replica
             if before is replica:
                 return
@@ -242,8 +256,13 @@ class Versions:
         with self._lock:
             self._is_closed, everyone = True, [*self._held.values(), *self._leaving]
             self._held, self._leaving = {}, []
+        self._loader.shutdown(wait=False, cancel_futures=True)
         for held in everyone:
             held.replica.responder.engine.stop()
+
+    def _bring_and_trim(self, number: int) -> None:
+        self.bring(number)
+        self.trim()
 
     def _is_too_much(self, num_more: int = 0) -> bool:
         limit_mb = self._serving.max_loaded_mb

@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from serve.middleware.attempts import Attempts
 from serve.middleware.cors import Cors
+from serve.middleware.crowd import Crowd
 from serve.middleware.failures import Failures
 from serve.middleware.keys import Keys
 from serve.middleware.log_line import LogLine
@@ -15,7 +16,7 @@ from serve.middleware.tracing import Tracing
 from serve.middleware.version_header import VersionHeader
 from serve.service import Service
 
-ORDER = (Attempts, Tracing, LogLine, SecurityHeaders, VersionHeader, Cors, Keys, SizeLimit, Failures)
+ORDER = (Attempts, Tracing, LogLine, SecurityHeaders, VersionHeader, Cors, Crowd, Keys, SizeLimit, Failures)
 
 
 def add_all(api: FastAPI, service: Service) -> None:

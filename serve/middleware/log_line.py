@@ -1,4 +1,7 @@
-"""One line of JSON for each request, and one count; what people wrote only where `serving.log_text` asks for it."""
+"""One line of JSON for each request, and one count; what people wrote only where `serving.log_text` asks for it.
+
+A WebSocket has one when it is closed, and each of its messages has one of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ import logging
 import re
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -51,25 +57,45 @@ class LogLine:
             status = status or (499 if not isinstance(error, Exception) else 500)
             raise
         finally:
-            self._write(scope, status or 499, time.monotonic() - begun)
+            _write(self._service, scope, scope.get("method", "WEBSOCKET"), status or 499, time.monotonic() - begun)
 
-    def _write(self, scope: Scope, status: int, seconds: float) -> None:
-        service, state = self._service, scope["state"]
-        route = scope.get("route")
-        path, version = getattr(route, "path", _UNKNOWN), str(state.get("version") or service.replica.version)
-        service.metrics.requests.of(path, str(status), version).inc()
-        if status >= 400:
-            code = str(state.get("error") or status)
-            service.metrics.errors.of(code, version).inc()
-            if status == 429:
-                service.metrics.rejections.of(code, version).inc()
-        service.metrics.share(service.database)
-        caller = state.get("caller")
-        line: dict[str, Any] = {
-            "time": time.time(), "request_id": state["request_id"], "method": scope.get("method", "WEBSOCKET"),
-            "path": path, "status": status, "seconds": round(seconds, 4), "version": version,
-            "key": caller.owner if caller else "", **{name: state[name] for name in _TOLD if name in state},
-        }  # fmt: skip
-        if service.serving.log_text and "text" in state:
-            line["text"] = state["text"]
-        log.info("%s", json.dumps(line, ensure_ascii=False))
+
+@contextmanager
+def message_line(service: Service, scope: Scope) -> Iterator[MessageEnd]:
+    """Around one message of a WebSocket, whose `scope["state"]` is the message's meanwhile."""
+    state, begun, end = scope["state"], time.monotonic(), MessageEnd()
+    try:
+        yield end
+    finally:
+        _write(service, scope, "MESSAGE", end.status, time.monotonic() - begun)
+        for name in (*_TOLD, "version", "text"):
+            state.pop(name, None)
+
+
+@dataclass
+class MessageEnd:
+    """How the answer to a message ended."""
+
+    status: int = 499
+    """As HTTP has it; the client was gone unless it is set."""
+
+
+def _write(service: Service, scope: Scope, method: str, status: int, seconds: float) -> None:
+    state, path = scope["state"], getattr(scope.get("route"), "path", _UNKNOWN)
+    version = str(state.get("version") or service.replica.version)
+    service.metrics.requests.of(path, str(status), version).inc()
+    if status >= 400:
+        code = str(state.get("error") or status)
+        service.metrics.errors.of(code, version).inc()
+        if status == 429:
+            service.metrics.rejections.of(code, version).inc()
+    service.metrics.share(service.database)
+    caller = state.get("caller")
+    line: dict[str, Any] = {
+        "time": time.time(), "request_id": state["request_id"], "method": method, "path": path, "status": status,
+        "seconds": round(seconds, 4), "version": version, "key": caller.owner if caller else "",
+        **{name: state[name] for name in _TOLD if name in state},
+    }  # fmt: skip
+    if service.serving.log_text and "text" in state:
+        line["text"] = state["text"]
+    log.info("%s", json.dumps(line, ensure_ascii=False))

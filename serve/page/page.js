@@ -5,7 +5,7 @@ const KEY = "rejoinder-key", SESSION = "rejoinder-session";
 const IDEAS = ["Hello! How are you today?", "What do you like to do?", "Tell me about your family."];
 const THUMB = "M2 10h4v11H2zM6 10l4-8c2 0 3 1 3 3v4h7c1 0 2 1 2 2l-2 8c0 1-1 2-2 2H6z";
 const $ = (id) => document.getElementById(id);
-let model = null, running = null;
+let model = null, running = null, asking = null;
 
 function made(tag, className, text) {
   const element = document.createElement(tag);
@@ -191,6 +191,13 @@ function forget() {
   say(null);
 }
 
+// The first click asks, for some seconds: what is deleted does not come back.
+function askToDelete(asks) {
+  clearTimeout(asking);
+  asking = asks ? setTimeout(() => askToDelete(false), 5000) : null;
+  $("delete").textContent = asks ? "Really delete?" : "Delete";
+}
+
 function askForKey(why) {
   $("key-why").textContent = why && sessionStorage.getItem(KEY) ? `${why}.` : $("key-why").dataset.first;
   $("key-button").hidden = false;
@@ -252,7 +259,10 @@ $("new").addEventListener("click", () => {
   forget();
   $("text").focus();
 });
+$("delete").addEventListener("blur", () => askToDelete(false));
 $("delete").addEventListener("click", async () => {
+  if (asking === null) return askToDelete(true);
+  askToDelete(false);
   const session = localStorage.getItem(SESSION);
   try {
     if (session) await ask(`/v1/sessions/${session}`, { method: "DELETE" });

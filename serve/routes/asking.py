@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import aclosing
 from typing import Annotated, Any, TypeVar
@@ -22,6 +23,7 @@ from serve.store.turns import Said
 from serve.tracing import parts_of
 
 Found = TypeVar("Found")
+log = logging.getLogger(__name__)
 SYSTEM_ROLES = ("system", "developer")
 # A header is there or not: none is null, as these types would have it in the documentation.
 Timeout = Annotated[
@@ -102,9 +104,8 @@ async def every(answer: Answer, question: Question) -> list[Reply]:
     if answer.replies:
         return answer.replies
     text, logprobs = "".join(part.text for part in said), tuple(one for part in said for one in part.logprobs)
-    finish = said[-1].finish
-    assert finish is not None
-    return [Reply(text, answer.num_context_tokens, said[-1].num_tokens, finish, None, logprobs)]
+    assert answer.finish is not None
+    return [Reply(text, answer.num_context_tokens, said[-1].num_tokens, answer.finish, None, logprobs)]
 
 
 async def together(work: Iterable[Coroutine[Any, Any, Found]]) -> list[Found]:
@@ -117,15 +118,15 @@ async def together(work: Iterable[Coroutine[Any, Any, Found]]) -> list[Found]:
     return [task.result() for task in tasks]
 
 
-def note(connection: HTTPConnection, answer: Answer, question: Question, finish: str | None = None) -> None:
+def note(connection: HTTPConnection, answer: Answer, question: Question) -> None:
     """Tells the log line what it may say of a reply."""
     state = connection.state
     state.reply_id, state.num_context_tokens = answer.id, answer.num_context_tokens
     state.num_reply_tokens = answer.num_reply_tokens
     if answer.session_id is not None:
         state.session_id = answer.session_id
-    if finish is not None:
-        state.finish = finish
+    if answer.finish is not None:
+        state.finish = FINISH_REASONS[answer.finish]
     state.text = question.said[-1][1] if question.said else ""
 
 
@@ -153,8 +154,9 @@ async def event_stream(
             refused = refusal(error)
             request.state.error = refused.detail.code or refused.detail.type
             yield f"data: {ErrorBody(error=refused.detail).model_dump_json()}\n\n"
+            # Raised, it would end the body without its last message, and the door takes that for a lost replica.
             if not isinstance(error, RejoinderError) and refused.status == 500:
-                raise
+                log.exception("the stream of request %s failed", request.state.request_id)
             return
         finally:
             note(request, answer, question)

@@ -56,7 +56,7 @@ def add(api: FastAPI, service: Service) -> None:
         if body.stream:
             return await event_stream(request, answer, question, lambda parts: chunks_of(body, answer, parts))
         replies = await every(answer, question)
-        note(request, answer, question, reason_of(replies[0]))
+        note(request, answer, question)
         if answer.session_id is not None:
             response.headers["x-session-id"] = answer.session_id
         choices = [
@@ -91,7 +91,7 @@ def chat_question(body: ChatRequest, session: str | None = None) -> Question:
 
 
 async def chunks_of(body: ChatRequest, answer: Answer, parts: AsyncIterator[ReplyPart]) -> AsyncIterator[ChatChunk]:
-    """The role, each piece of text, the reason for the end; the tokens used if they were asked for."""
+    """Of each reply the role, each piece of text, the reason for its end; the tokens used if they were asked for."""
     created = now()
 
     def chunk(*choices: ChunkChoice, usage: Usage | None = None) -> ChatChunk:
@@ -100,9 +100,13 @@ async def chunks_of(body: ChatRequest, answer: Answer, parts: AsyncIterator[Repl
             session_id=answer.session_id,
         )  # fmt: skip
 
-    yield chunk(ChunkChoice(delta=_ROLE))
+    has_role = set[int]()
     async for part in parts:
+        if part.index not in has_role:
+            has_role.add(part.index)
+            yield chunk(ChunkChoice(index=part.index, delta=_ROLE))
         choice = ChunkChoice(
+            index=part.index,
             delta=Delta(content=part.text),
             logprobs=logprobs_of(part.logprobs) if body.logprobs else None,
             finish_reason=reason_of(part) if part.finish else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable
 
 from fastapi import FastAPI, Request
@@ -56,7 +57,6 @@ def add(api: FastAPI, service: Service) -> None:
                 return await every(answer, question)
 
         found = await together(map(replies_of, answers, questions))
-        note(request, answers[0], questions[0])
         choices = [
             TextChoice(
                 index=index * body.n + rank,
@@ -70,6 +70,8 @@ def add(api: FastAPI, service: Service) -> None:
         used = Usage.of(
             sum(answer.num_context_tokens for answer in answers), sum(answer.num_reply_tokens for answer in answers)
         )
+        note(request, answers[0], questions[0])
+        request.state.num_context_tokens, request.state.num_reply_tokens = used.prompt_tokens, used.completion_tokens
         return TextCompletion(id=new_id("cmpl"), created=now(), model=body.model, choices=choices, usage=used)
 
 
@@ -80,11 +82,12 @@ def _question(body: CompletionRequest, prompt: str) -> Question:
 async def _chunks(
     body: CompletionRequest, answer: Answer, parts: AsyncIterator[ReplyPart]
 ) -> AsyncIterator[TextCompletion]:
-    created, offsets = now(), _Offsets()
+    created, offsets = now(), defaultdict[int, _Offsets](_Offsets)
     async for part in parts:
         choice = TextChoice(
+            index=part.index,
             text=part.text,
-            logprobs=None if body.logprobs is None else offsets.told(part.logprobs),
+            logprobs=None if body.logprobs is None else offsets[part.index].told(part.logprobs),
             finish_reason=reason_of(part) if part.finish else None,
         )
         yield TextCompletion(id=answer.id, created=created, model=body.model, choices=[choice])

@@ -9,6 +9,7 @@ from fastapi import FastAPI, Request
 from pydantic import ConfigDict, Field, model_validator
 from sqlalchemy import Connection
 
+from serve.attempts import next_reply
 from serve.errors import Refused
 from serve.messages import NAME, Message, Text, new_id
 from serve.routes.asking import caller_of
@@ -66,7 +67,8 @@ def add(api: FastAPI, service: Service) -> None:
         limit = service.serving.max_turn_characters
         if len(body.correction or "") > limit:
             raise Refused(400, f"correction: more than {limit} characters, which is the limit", param="correction")
-        id, owner, now = new_id("feedback"), caller_of(request).owner, time.time()
+        told, owner, now = next_reply(), caller_of(request).owner, time.time()
+        id = f"feedback-{told.name}" if told else new_id("feedback")  # the same in every try, and kept once
 
         def keep(rows: Connection) -> Feedback | None:
             reply = turns.find_reply(rows, body.reply_id, owner, now)

@@ -15,6 +15,7 @@ from serve.admission import CHAT, admitted
 from serve.answering import Answer
 from serve.errors import Refused, refusal
 from serve.messages import ChatRequest, ErrorBody
+from serve.middleware.log_line import MessageEnd, message_line
 from serve.routes.asking import caller_of, note, timeout_of
 from serve.routes.chat import chat_question, chunks_of
 from serve.service import Caller, Service
@@ -23,7 +24,7 @@ from serve.tracing import message, parts_of
 
 IDLE_S = 300.0
 """A socket on which nobody asks for so long is closed; the client opens another."""
-_GOING_AWAY, _TOO_BIG, _TRY_AGAIN = 1001, 1009, 1013
+_GOING_AWAY, _NO_TEXT, _TOO_BIG, _TRY_AGAIN = 1001, 1003, 1009, 1013
 
 
 def add(api: FastAPI, service: Service) -> None:
@@ -46,8 +47,6 @@ def add(api: FastAPI, service: Service) -> None:
             await socket.close(_GOING_AWAY, f"nothing was asked for {IDLE_S:g} s")
         except WebSocketDisconnect:
             pass
-        except KeyError:  # a message of bytes
-            await socket.close(1003, "messages are JSON as text")
         finally:
             num_open -= 1
 
@@ -55,22 +54,33 @@ def add(api: FastAPI, service: Service) -> None:
 async def _talk(socket: WebSocket, service: Service) -> None:
     """Until the client leaves. It is listened to while a reply is written as well: behind Serve's proxy nothing else
     says that it has gone. A message that comes meanwhile waits, and those after it with the client."""
-    heard = asyncio.create_task(socket.receive_text())
+    heard = asyncio.create_task(_next_message(socket))
     try:
         while True:
             text = await asyncio.wait_for(heard, IDLE_S)
+            if text is None:
+                await socket.close(_NO_TEXT, "messages are JSON as text")
+                return
             if len(text.encode()) > service.serving.max_body_bytes:
                 await socket.close(_TOO_BIG, "the message is larger than serving.max_body_bytes")
                 return
-            heard = asyncio.create_task(socket.receive_text())
-            with message(socket.scope):
-                await _unless_gone(heard, asyncio.create_task(_reply_or_stop(socket, service, text)))
+            heard = asyncio.create_task(_next_message(socket))
+            with message_line(service, socket.scope) as end, message(socket.scope):
+                await _unless_gone(heard, asyncio.create_task(_reply_or_stop(socket, service, text, end)))
     finally:
         heard.cancel()
         await asyncio.gather(heard, return_exceptions=True)
 
 
-async def _unless_gone(heard: asyncio.Task[str], writing: asyncio.Task[None]) -> None:
+async def _next_message(socket: WebSocket) -> str | None:
+    """None for a message of bytes."""
+    try:
+        return await socket.receive_text()
+    except KeyError:
+        return None
+
+
+async def _unless_gone(heard: asyncio.Task[str | None], writing: asyncio.Task[None]) -> None:
     """The reply to its end; cut when the client goes away, which frees its slot. Raises WebSocketDisconnect then."""
     try:
         await asyncio.wait({heard, writing}, return_when=asyncio.FIRST_COMPLETED)
@@ -82,7 +92,7 @@ async def _unless_gone(heard: asyncio.Task[str], writing: asyncio.Task[None]) ->
         await asyncio.gather(writing, return_exceptions=True)
 
 
-async def _reply_or_stop(socket: WebSocket, service: Service, text: str) -> None:
+async def _reply_or_stop(socket: WebSocket, service: Service, text: str, end: MessageEnd) -> None:
     try:
         caller = await _still_admitted(caller_of(socket), service)
         body = _request(text)
@@ -92,11 +102,12 @@ async def _reply_or_stop(socket: WebSocket, service: Service, text: str) -> None
             async for chunk in chunks_of(body, answer, parts):
                 await socket.send_text(chunk.model_dump_json(exclude_none=True))
         note(socket, answer, question)
+        end.status = 200
     except WebSocketDisconnect:
         raise
     except Exception as error:
         refused = refusal(error)
-        socket.state.error = refused.detail.code or refused.detail.type
+        end.status, socket.state.error = refused.status, refused.detail.code or refused.detail.type
         if refused.status == 500:
             raise
         await socket.send_text(ErrorBody(error=refused.detail).model_dump_json())

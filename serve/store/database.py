@@ -68,7 +68,7 @@ def url_of(recipe: Recipe) -> URL:
     kind = url.get_backend_name()
     if kind in ("postgresql", "postgres"):
         if importlib.util.find_spec("psycopg") is None:
-            raise ServingError(f"{place}: PostgreSQL needs the extra [postgresql]: pip install 'rejoinder[postgresql]'")
+            raise ServingError(f"{place}: PostgreSQL needs an extra: pip install '.[postgresql]' in the checkout")
         return url.set(drivername="postgresql+psycopg")
     if kind != "sqlite":
         raise ServingError(f"{place}: {kind} is not known here; give postgresql:// or sqlite:///FILE")

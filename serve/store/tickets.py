@@ -1,13 +1,14 @@
 """Whose turn it is to speak in a session: a queue in the database, in the order of asking, whichever replica asks.
 
-A ticket is a lease: its holder renews it, and when the holder dies it expires, so that nobody waits for a replica that
-is gone. Whoever comes to the head takes the expired tickets away; a holder that was only slow then finds its own gone
-and must not write (`serve.store.turns.finish` looks). The clocks of the machines must agree to within a lease.
+A ticket is a lease: its holder renews it, from the moment that it waits, and when the holder dies it expires, so that
+nobody waits for a replica that is gone. Whoever comes to the head takes the expired tickets away; a holder that was
+only slow then finds its own gone and must not write (`serve.store.turns.finish` looks). The clocks of the machines must
+agree to within a lease.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, case, delete, func, insert, select, update
 
 from serve.store.tables import sessions, tickets
 
@@ -31,10 +32,14 @@ def take(connection: Connection, session: str, owner: str, holder: str, now: flo
 
 
 def is_next(connection: Connection, session: str, holder: str, now: float) -> bool:
-    """Whether those before the holder have gone or expired. Only looks."""
-    waiting = (tickets.c.session_id == session) & ((tickets.c.expires_at > now) | (tickets.c.holder == holder))
-    first = select(func.min(tickets.c.id)).where(waiting).scalar_subquery()
-    return connection.execute(select(tickets.c.holder).where(tickets.c.id == first)).scalar() == holder
+    """Whether those before the holder have gone or expired. Only looks. Raises LookupError as `claim` does."""
+    is_own = tickets.c.holder == holder
+    waiting = (tickets.c.session_id == session) & ((tickets.c.expires_at > now) | is_own)
+    ids = select(func.min(tickets.c.id), func.min(case((is_own, tickets.c.id)))).where(waiting)
+    first, own = connection.execute(ids).one()
+    if own is None:
+        raise LookupError(session)
+    return bool(first == own)
 
 
 def claim(connection: Connection, session: str, holder: str, now: float, lease_s: float = LEASE_S) -> bool:

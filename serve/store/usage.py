@@ -60,9 +60,9 @@ def reserve_tokens(connection: Connection, key: str, num_tokens: int, per_day: i
     return used.began_at
 
 
-def settle(connection: Connection, key: str, day: int, unused_tokens: int) -> None:
-    """Gives back what was reserved on a day and not used."""
-    _add(connection, key, "day", day, 0, -unused_tokens)
+def settle(connection: Connection, key: str, day: int, unused_tokens: int, *, has_begun: bool = True) -> None:
+    """Gives back what was reserved on a day and not used; a reply that never began is not counted either."""
+    _add(connection, key, "day", day, 0 if has_begun else -1, -unused_tokens)
 
 
 def used(connection: Connection, key: str, window: str, now: float) -> Used:

@@ -181,6 +181,21 @@ def test_more_at_a_time_than_slots_are_refused(responder_that_says: MakeResponde
         waiting.submit([20], waiting.decoding(), print)
 
 
+def test_several_replies_are_taken_together_or_not_at_all(responder_that_says: MakeResponder) -> None:
+    trained = responder_that_says("fine").trained
+    waiting = Responder(trained, num_slots=1, max_queued=1)  # not started: what is asked waits
+    with pytest.raises(EngineFull):
+        waiting.submit_each([20], waiting.decoding(num_replies=3, temperature=1.0), print)
+    parts: list[ReplyPart] = []
+    waiting.submit_each([20], waiting.decoding(num_replies=2, temperature=1.0), parts.append)  # there is room again
+    waiting.engine.start()
+    while not (parts and parts[-1].is_last):
+        time.sleep(0.001)
+    waiting.engine.stop()
+    ends = [part for part in parts if part.finish is not None]
+    assert [(part.index, part.num_others) for part in ends] == [(0, 1), (1, 0)]
+
+
 def test_a_model_that_fails_is_an_error_not_a_reply(responder_that_says: MakeResponder) -> None:
     with pytest.raises(EngineError, match="the reply failed; the log says why"):
         reply(responder_that_says([-1]))

@@ -120,6 +120,14 @@ def test_parts_of_a_stream_carry_all_log_probabilities(responder: Responder) -> 
     assert len(told) == parts[-1].num_tokens + (parts[-1].finish is Finish.END)
 
 
+def test_the_best_of_several_tells_no_log_probabilities_of_what_a_stop_text_cuts(responder: Responder) -> None:
+    decoding = responder.decoding(prefix="one two three four", stop=["ee f"], num_beams=2, num_logprobs=0, **PLAIN)
+    whole = responder.reply(context(responder), decoding)
+    parts = list(responder.stream(context(responder), decoding))
+    assert tuple(one for part in parts for one in part.logprobs) == whole.logprobs
+    assert len(whole.logprobs) == parts[-1].num_tokens
+
+
 def test_what_cannot_be_is_refused_at_the_door_all_at_once(responder: Responder) -> None:
     with pytest.raises(EngineError) as refused:
         responder.decoding(num_beams=3, temperature=0.5, num_replies=4, prefix="word " * 20, stop=[""])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -39,6 +41,53 @@ def test_several_replies_can_be_asked_for(client: TestClient) -> None:
     assert body["usage"]["completion_tokens"] > 6
 
 
+def streamed(text: str) -> dict[int, list[dict[str, Any]]]:
+    """The choices of a stream by their index."""
+    found = defaultdict(list)
+    for event in events_of(text):
+        for choice in event["choices"]:
+            found[choice["index"]].append(choice)
+    return found
+
+
+def test_several_replies_are_streamed_side_by_side(client: TestClient, service: Service) -> None:
+    slow_down(service, seconds_per_step=0.01)
+    asked = HELLO | {"n": 3, "temperature": 1.5, "seed": 3, "min_reply_tokens": 9, "max_tokens": 9}
+    whole = client.post(CHAT, json=asked).json()
+    answer = client.post(CHAT, json=asked | {"stream": True, "stream_options": {"include_usage": True}})
+    choices = streamed(answer.text)
+    said = {index: "".join(choice["delta"]["content"] for choice in parts) for index, parts in choices.items()}
+    assert sorted(said.values()) == sorted(choice["message"]["content"] for choice in whole["choices"])
+    for parts in choices.values():
+        assert parts[0]["delta"]["role"] == "assistant"
+        assert [part["finish_reason"] for part in parts if "finish_reason" in part] == ["length"]
+    events = events_of(answer.text)
+    assert events[-1]["usage"] == whole["usage"]
+    indexes = [choice["index"] for event in events for choice in event["choices"]]
+    assert indexes != sorted(indexes)  # not one after the other
+    assert_becomes_idle(service)
+
+
+def test_the_best_of_beams_are_streamed_when_they_are_known(client: TestClient) -> None:
+    asked = HELLO | {"n": 2, "num_beams": 3, "temperature": 0, "max_tokens": 6}
+    whole = client.post(CHAT, json=asked).json()
+    choices = streamed(client.post(CHAT, json=asked | {"stream": True}).text)
+    said = [
+        ("".join(part["delta"]["content"] for part in parts), parts[-1]["finish_reason"]) for parts in choices.values()
+    ]
+    assert said == [(choice["message"]["content"], choice["finish_reason"]) for choice in whole["choices"]]
+
+
+def test_whoever_leaves_a_stream_of_several_frees_all_their_slots(client: TestClient, service: Service) -> None:
+    slow_down(service, seconds_per_step=0.05)
+    answer = client.post(
+        CHAT, json=HELLO | {"n": 3, "temperature": 1.5, "stream": True, "min_reply_tokens": 20},
+        headers={"x-request-timeout": "0.3"},
+    )  # fmt: skip
+    assert '"code":"timeout"' in answer.text or answer.status_code == 408
+    assert_becomes_idle(service)
+
+
 def test_log_probabilities_have_openais_shape_in_a_stream_too(client: TestClient) -> None:
     asked = HELLO | {"seed": 3, "max_tokens": 5, "logprobs": True, "top_logprobs": 2}
     told = client.post(CHAT, json=asked).json()["choices"][0]["logprobs"]["content"]
@@ -52,7 +101,8 @@ def test_log_probabilities_have_openais_shape_in_a_stream_too(client: TestClient
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"n": 2, "stream": True}, "n: a stream, a session and what is stored have one reply"),
+        ({"n": 2, "store": True}, "n: a session and what is stored have one reply"),
+        ({"n": 2, "stream": True, "temperature": 0}, "num_replies = 2 with temperature = 0"),
         ({"n": 2, "temperature": 0}, "num_replies = 2 with temperature = 0"),
         ({"num_beams": 2}, "num_beams = 2 with temperature"),
         ({"num_beams": 2, "temperature": 0, "top_p": 0.95}, "top_p = 0.95 with num_beams = 2: beams look"),
@@ -69,6 +119,7 @@ def test_log_probabilities_have_openais_shape_in_a_stream_too(client: TestClient
         ({"seed": True}, "seed"),
         ({"stream": "yes"}, "stream"),
         ({"num_beam_groups": 2}, "num_beam_groups"),
+        ({"bad_words": ["x" * 1_000] * 6}, "bad_words: 6000 characters; this service takes up to 5000"),
     ],
 )
 def test_wishes_that_contradict_each_other_are_named(client: TestClient, changes: dict[str, Any], says: str) -> None:
@@ -204,6 +255,17 @@ def test_completions_give_several_replies_to_each_prompt(client: TestClient) -> 
     assert texts[2] != texts[3]
 
 
+def test_completions_stream_several_replies_with_their_own_offsets(client: TestClient) -> None:
+    asked = {"model": "chat", "prompt": "Hello!", "seed": 3, "n": 2, "temperature": 1.5, "max_tokens": 6, "logprobs": 0}
+    whole = client.post("/v1/completions", json=asked).json()
+    choices = streamed(client.post("/v1/completions", json=asked | {"stream": True}).text)
+    for parts in choices.values():
+        text = "".join(part["text"] for part in parts)
+        (same,) = [choice for choice in whole["choices"] if choice["text"] == text]
+        offsets = [offset for part in parts for offset in part["logprobs"]["text_offset"]]
+        assert offsets == same["logprobs"]["text_offset"]
+
+
 def test_completions_stop_and_tell_their_usage_at_the_end_of_a_stream(client: TestClient) -> None:
     asked = {"model": "chat", "prompt": "Hello!", "seed": 7, "max_tokens": 20}
     whole = client.post("/v1/completions", json=asked).json()
@@ -232,7 +294,6 @@ def test_completions_that_cannot_be_are_refused(client: TestClient) -> None:
         ({"prompt": "a", "suffix": "b"}, "suffix: is not supported here"),
         ({"prompt": "a", "best_of": 2}, "best_of: is not supported here"),
         ({"prompt": "a", "echo": True}, "echo: is not supported here"),
-        ({"prompt": "a", "n": 2, "stream": True}, "n: a stream has one reply"),
         ({"prompt": "a", "logprobs": 21}, "logprobs"),
         ({"prompt": "a", "stream_options": {}}, "stream_options is for streams"),
     ):
@@ -283,9 +344,15 @@ def test_a_body_of_any_kind_is_refused_in_a_few_words(client: TestClient, conten
     assert len(answer.content) < 2_000
 
 
+def _say(role: str, text: str) -> dict[str, Any]:
+    return {"messages": [{"role": role, "content": text}, {"role": "user", "content": "Hello!"}]}
+
+
 def test_a_long_conversation_is_read_beside_the_loop_that_all_replies_share(
-    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+    make_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    service = make_service("text.control_tokens=[system, persona]")
+    client = client_of(service)
     on_the_loop: list[bool] = []
     responder, context = service.replica.responder, service.replica.responder.context
 
@@ -298,10 +365,27 @@ def test_a_long_conversation_is_read_beside_the_loop_that_all_replies_share(
         return context(*args)
 
     monkeypatch.setattr(responder, "context", noted)
-    for text in ("Hello!", "Hello! " * 2_000):
-        body = HELLO | {"messages": [{"role": "user", "content": text}], "max_tokens": 2}
+    long = "Hello! " * 2_000
+    for changes in ({}, _say("user", long), _say("system", long), {"control": {"persona": [long]}}):
+        body = HELLO | {"max_tokens": 2} | changes
         assert client.post(CHAT, json=body).status_code == 200
-    assert on_the_loop == [True, False]
+    assert on_the_loop == [True, False, False, False]
+
+
+def test_a_conversation_that_is_not_read_in_time_is_not_waited_for(
+    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    responder, context, is_over = service.replica.responder, service.replica.responder.context, threading.Event()
+
+    def slow(*args: Any) -> list[int]:
+        is_over.wait(10)
+        return context(*args)
+
+    monkeypatch.setattr(responder, "context", slow)
+    threading.Timer(2, is_over.set).start()
+    answer = client.post(CHAT, json=HELLO | _say("user", "Hello! " * 2_000), headers={"x-request-timeout": "0.2"})
+    assert answer.status_code == 408
+    assert "was not read within 0.2 s" in answer.json()["error"]["message"]
 
 
 def test_a_method_that_is_not_there_and_a_model_that_is(client: TestClient) -> None:

@@ -50,6 +50,7 @@ def test_our_own_file_is_right() -> None:
         (HEAD + "    args: {recipe: tiny, word: []}\n", "applications.0.args.word: Serve knows no such key"),
         (HEAD + "    args: {recipe: nowhere}\n", "nowhere.yaml: there is no such recipe file"),
         (HEAD + "    args: {recipe: tiny, words: [serving.max_replica=3]}\n", "did you mean 'max_replicas'?"),
+        (HEAD + "    args: {recipe: tiny, words: [decoding.top_k=3]}\n", "write serving.decoding.top_k=3"),
         (HEAD + "    args: {recipe: tiny}\n    args: {recipe: demo}\n", "'args' is given twice"),
         (HEAD.replace("127.0.0.1", "0.0.0.0") + "    args: {recipe: tiny}\n", "asks nobody for a key"),
         (HEAD.partition("\n")[2] + "    args: {recipe: tiny}\n", "http_options.host = 0.0.0.0"),

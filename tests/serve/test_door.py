@@ -28,6 +28,7 @@ from serve.continuation import Continuation, Differs
 from serve.door import Door
 from serve.mailbox import Mailbox
 from serve.service import Service
+from serve.store import feedback
 from serve.store.tables import replies
 from tests.serve.helpers import HELLO, events_of
 
@@ -114,6 +115,65 @@ def test_a_stream_goes_on_where_the_replica_died(make_service: Callable[..., Ser
         assert [chunk["choices"] for chunk in cut] == [chunk["choices"] for chunk in uncut]
 
 
+@pytest.mark.usefixtures("one_token_a_chunk")
+@pytest.mark.parametrize("logprobs", [True, False])
+def test_a_stream_of_several_replies_goes_on_where_the_replica_died(
+    make_service: Callable[..., Service], logprobs: bool
+) -> None:
+    one, other = create_api(make_service()), create_api(make_service())
+    wishes = {"stream": True, "n": 2, "max_tokens": 6, "min_reply_tokens": 6, "logprobs": logprobs, "temperature": 1.5}
+
+    def by_reply(text: str) -> dict[int, tuple[str, list[str], list[str]]]:
+        found = {}
+        for index in (0, 1):
+            choices = [one for chunk in events_of(text) for one in chunk["choices"] if one["index"] == index]
+            tokens = [token["token"] for one in choices for token in one.get("logprobs", {"content": []})["content"]]
+            ends = [one["finish_reason"] for one in choices if "finish_reason" in one]
+            assert [one["delta"]["role"] for one in choices if "role" in one["delta"]] == ["assistant"]
+            found[index] = ("".join(one["delta"]["content"] for one in choices), tokens, ends)
+        return found
+
+    uncut = by_reply(ask(Proxy([(one, None)]), seed=3, **wishes).text)
+    for lives in (0, 1, 2, 3, 7, 12):
+        proxy = Proxy([(one, lives), (other, None)])
+        assert by_reply(ask(proxy, seed=3, **wishes).text) == uncut
+        assert len(proxy.seen) == 2
+
+
+@pytest.mark.usefixtures("one_token_a_chunk")
+def test_a_stream_of_completions_goes_on_with_the_probabilities_that_it_lacks(
+    make_service: Callable[..., Service],
+) -> None:
+    one, other = create_api(make_service()), create_api(make_service())
+    body = {"model": "chat", "prompt": "Hi!", "stream": True, "max_tokens": 9, "min_reply_tokens": 9, "logprobs": 1}
+    uncut = events_of(ask(Proxy([(one, None)]), "/v1/completions", body=body, seed=3).text)
+    for lives in (1, 4, 8):
+        proxy = Proxy([(one, lives), (other, None)])
+        cut = events_of(ask(proxy, "/v1/completions", body=body, seed=3).text)
+        assert [chunk["choices"] for chunk in cut] == [chunk["choices"] for chunk in uncut]
+
+
+@pytest.mark.usefixtures("one_token_a_chunk")
+def test_a_failure_of_ours_ends_a_stream_and_is_not_taken_for_a_lost_replica(
+    make_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("a secret")
+
+    one, other = make_service(), make_service()
+    monkeypatch.setattr(one.window, "add", fail)
+    proxy = Proxy([(create_api(one), None), (create_api(other), None)])
+    answer = ask(proxy, stream=True, max_tokens=6, min_reply_tokens=6)
+    *begun, last = [json.loads(event.removeprefix("data: ")) for event in answer.text.split("\n\n") if event]
+    assert begun
+    assert all(choice.get("finish_reason") is None for chunk in begun for choice in chunk["choices"])
+    assert last["error"]["type"] == "server_error"
+    assert "secret" not in answer.text
+    assert "a secret" in caplog.text
+    assert len(proxy.seen) == 1
+
+
+@pytest.mark.usefixtures("one_token_a_chunk")
 def test_a_stream_without_a_seed_of_its_own_goes_on_just_as_well(make_service: Callable[..., Service]) -> None:
     one, other = create_api(make_service()), create_api(make_service())
     proxy = Proxy([(one, 5), (other, None)])
@@ -170,6 +230,19 @@ def test_a_reply_that_was_kept_before_the_replica_died_is_not_made_again(make_se
     assert tokens().num_tokens == said
     count = other.database.work(lambda rows: rows.execute(select(func.count()).select_from(replies)).scalar())
     assert count == 1
+
+
+def test_feedback_is_kept_once_though_the_replica_died_with_the_answer_in_its_hands(
+    make_service: Callable[..., Service],
+) -> None:
+    service = make_service()
+    one, other = create_api(service), create_api(make_service())
+    reply = ask(Proxy([(one, None)]), store=True).json()["id"]
+    proxy = Proxy([(one, 0), (other, None)])
+    answer = ask(proxy, "/v1/feedback", body={"reply_id": reply, "thumb": "up"})
+    assert (answer.status_code, len(proxy.seen)) == (200, 2)
+    (given,) = service.database.work(lambda rows: list(feedback.everything(rows)), writes=False)
+    assert given.id == answer.json()["id"]
 
 
 async def _get(api: ASGIApp, path: str) -> Any:

@@ -62,6 +62,26 @@ def test_a_model_that_gives_several_replies_by_itself_is_asked_for_one(
     assert set(asked) == {1}
 
 
+def test_a_model_whose_replies_all_begin_alike_is_ready(
+    make_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = make_service("decoding.prefix=Well, I say")
+    monkeypatch.setattr(replica_module, "CANARY_EVERY_S", 0.0)
+    answer = client_of(service).get("/readyz")
+    assert answer.status_code == 200, answer.text
+    service.replica.require_answers(service.serving)
+
+
+def test_a_canary_prompt_that_cannot_even_be_asked_is_a_failure_of_ours(
+    make_service: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = make_service()
+    monkeypatch.setattr(replica_module, "CANARY_EVERY_S", 0.0)
+    monkeypatch.setattr(replica_module, "CANARY", " ")  # as cleaning steps can leave it
+    answer = client_of(service).get("/readyz")
+    assert (answer.status_code, answer.json()["error"]["type"]) == (503, "server_error")
+
+
 def test_however_many_want_to_know_the_canary_prompt_is_asked_once(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -14,10 +18,12 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 
 from rejoinder.errors import RecipeError, ServingError
 from rejoinder.recipe import Recipe
+from serve.answering import Answer, Question
 from serve.api import create_api
 from serve.keys import create_key, list_keys, revoke_key
-from serve.service import Service
-from serve.store import tables, usage
+from serve.routes.asking import whole
+from serve.service import Caller, Service
+from serve.store import keys, tables, usage
 from tests.serve.helpers import HELLO, client_of, make_key
 
 CHAT = "/v1/chat/completions"
@@ -128,6 +134,71 @@ def test_tokens_of_a_day_are_counted_as_they_were_used(guarded: Service) -> None
     assert 0 < used <= 60
     counted = guarded.database.work(lambda rows: usage.used(rows, key.split("-")[1], "day", time.time()))
     assert counted.num_tokens == used
+
+
+def counted_today(service: Service, key: str) -> tuple[int, int]:
+    """Replies and tokens of a key, once nothing changes them any more."""
+    seen, since = None, 0.0
+    while seen is None or time.monotonic() - since < 0.5:
+        used = service.database.work(lambda rows: usage.used(rows, key.split("-")[1], "day", time.time()), writes=False)
+        if (used.num_requests, used.num_tokens) != seen:
+            seen, since = (used.num_requests, used.num_tokens), time.monotonic()
+        time.sleep(0.02)
+    return seen
+
+
+@pytest.mark.parametrize("moment", ["reserve_tokens", "settle"])
+def test_who_leaves_while_its_tokens_are_counted_pays_for_what_it_got_and_once(
+    guarded: Service, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    key = make_key(guarded)
+    is_counting, gate = threading.Event(), threading.Event()
+    count = getattr(usage, moment)
+
+    def count_slowly(*args: Any, **more: Any) -> Any:
+        counted = count(*args, **more)
+        is_counting.set()
+        assert gate.wait(60)
+        return counted
+
+    async def ask_and_leave() -> Answer:
+        caller = Caller(guarded.database.work(lambda rows: keys.named(rows, key.split("-")[1]), writes=False))
+        question = Question("chat", [("user", "Hello!")], decoding={"stop": tuple("abcdefghijklmnopqrstuvwxyz")})
+        answer = Answer(guarded, caller, question, 60)
+        asking = asyncio.create_task(whole(answer, question))
+        assert await asyncio.to_thread(is_counting.wait, 60)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        gate.set()
+        return answer
+
+    monkeypatch.setattr(usage, moment, count_slowly)
+    answer = asyncio.run(ask_and_leave())
+    num_tokens = answer.num_context_tokens + answer.num_reply_tokens
+    assert (answer.num_reply_tokens > 0) == (moment == "settle")
+    assert counted_today(guarded, key) == (int(num_tokens > 0), num_tokens)
+
+
+def test_what_a_full_engine_refuses_costs_nothing(make_service: Callable[..., Service]) -> None:
+    service = make_service("serving.require_keys=true", "serving.num_slots=1", "serving.max_queued_requests=1")
+    engine, gate, key = service.replica.responder.engine, threading.Event(), make_key(service)
+    step = engine.model.step
+    engine.model.step = lambda *args: step(*args) if gate.wait(20) else None  # type: ignore[method-assign,assignment,return-value]
+    others, client = client_of(service, make_key(service)), client_of(service, key)
+    with ThreadPoolExecutor(2) as people:
+        for where in ("num_running", "num_waiting"):
+            filling = people.submit(others.post, CHAT, json=HELLO)
+            while not getattr(engine.statistics(), where):
+                assert not filling.done(), filling.result().text
+                time.sleep(0.005)
+        assert client.post(CHAT, json=HELLO).json()["error"]["code"] == "engine_full"
+        asked = {"model": "chat", "conversations": [HELLO["messages"]] * 2}
+        batch = client.post("/v1/chat/batch", json=asked, headers={"x-request-timeout": "0.6"}).json()
+        num_read = service.metrics.tokens.of("context", str(service.replica.version))._value.get()
+        gate.set()
+    assert {item["error"]["code"] for item in batch["data"]} <= {"engine_full", "timeout"}
+    assert batch["usage"]["total_tokens"] == num_read == 0
+    assert counted_today(service, key) == (0, 0)
 
 
 def test_an_address_others_can_reach_needs_keys(make_recipe: Callable[..., Recipe]) -> None:

@@ -23,7 +23,7 @@ def taken(*, parts: list[ReplyPart], at_once: bool, pause_s: float = 0.0) -> lis
         thread = threading.Thread(target=lambda: deque(map(mailbox.put, parts), maxlen=0))
         thread.start()
         while not found or found[-1].finish is None:
-            found.append(await mailbox.take())
+            found += await mailbox.take()
             await asyncio.sleep(pause_s)
         thread.join()
         mailbox.close()
@@ -45,13 +45,13 @@ def test_nothing_is_lost_and_all_stays_in_order(at_once: bool, pause_s: float) -
 
 
 def test_parts_that_waited_come_as_one() -> None:
-    async def read() -> ReplyPart:
+    async def read() -> list[ReplyPart]:
         mailbox = Mailbox(30.0)
         for part in (ReplyPart("a", 1, admitted_at=5.0), ReplyPart("b", 2), LAST):
             mailbox.put(part)
         return await mailbox.take()
 
-    part = asyncio.run(read())
+    (part,) = asyncio.run(read())
     assert part == ReplyPart("ab!", 3, Finish.END)
     assert part.admitted_at == 5.0
 
@@ -60,14 +60,14 @@ def test_who_needs_the_whole_is_woken_by_the_first_part_and_by_the_last() -> Non
     async def read() -> list[str]:
         mailbox, found = Mailbox(30.0, at_once=True), []
         mailbox.put(ReplyPart("a", 1))
-        found.append((await mailbox.take()).text)
+        found += [part.text for part in await mailbox.take()]
         waiting = asyncio.create_task(mailbox.take())
         for part in (ReplyPart("b", 2), ReplyPart("c", 3)):
             mailbox.put(part)
             await asyncio.sleep(0.01)
         found.append("" if waiting.done() else "still waiting")
         mailbox.put(LAST)
-        return [*found, (await waiting).text]
+        return found + [part.text for part in await waiting]
 
     assert asyncio.run(read()) == ["a", "still waiting", "bc!"]
 
@@ -77,7 +77,7 @@ def test_nobody_waits_longer_than_the_limit(at_once: bool) -> None:
     async def read() -> None:
         mailbox = Mailbox(0.05, at_once=at_once)
         mailbox.put(ReplyPart("a", 1))
-        assert (await mailbox.take()).text == "a"
+        assert [part.text for part in await mailbox.take()] == ["a"]
         await mailbox.take()
 
     with pytest.raises(TimeoutError):
@@ -86,4 +86,14 @@ def test_nobody_waits_longer_than_the_limit(at_once: bool) -> None:
 
 def test_joined_parts_keep_every_tokens_probability() -> None:
     told = [SpeltLogprob(text, -1.0, ()) for text in "ab"]
-    assert joined([ReplyPart("a", 1, None, (told[0],)), ReplyPart("b", 2, None, (told[1],))]).logprobs == tuple(told)
+    (part,) = joined([ReplyPart("a", 1, None, (told[0],)), ReplyPart("b", 2, None, (told[1],))])
+    assert part.logprobs == tuple(told)
+
+
+def test_parts_of_several_replies_are_joined_apart_and_the_last_stays_the_last() -> None:
+    first, second = ReplyPart("a", 1, index=0), ReplyPart("c", 1, index=1)
+    more, ends = ReplyPart("d", 2, index=1), ReplyPart("b", 2, Finish.END, index=0, num_others=1)
+    over = ReplyPart("!", 3, Finish.END, index=1)
+    assert joined([second, first, more]) == [first, ReplyPart("cd", 2, index=1)]
+    found = joined([second, first, ends, more, over])
+    assert [(part.index, part.text, part.is_last) for part in found] == [(0, "ab", False), (1, "cd!", True)]

@@ -73,6 +73,8 @@ def test_it_gets_usage_of_a_stream_several_replies_stops_and_log_probabilities(c
     assert told is not None
     assert told.content is not None
     assert len(told.content[0].top_logprobs) == 1
+    streamed = client.chat.completions.create(model="chat", messages=talk, n=2, temperature=1.5, stream=True)
+    assert {choice.index for chunk in streamed for choice in chunk.choices} == {0, 1}
 
 
 def test_it_gets_completions(client: openai.OpenAI) -> None:

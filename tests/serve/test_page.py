@@ -111,6 +111,13 @@ def test_a_person_talks_judges_goes_on_stops_and_begins_anew(
             browser.picture(tmp_path / f"page-{width}-{'dark' if dark else 'light'}.png")
             assert browser.value("document.documentElement.scrollWidth <= innerWidth"), "it is wider than its window"
         browser.click("#delete")
+        browser.wait_for("document.querySelector('#delete').textContent === 'Really delete?'")
+        assert len(turns_of(service, session)) == 4
+        browser.click("#text")  # somebody thinks again
+        browser.wait_for("document.querySelector('#delete').textContent === 'Delete'")
+        browser.click("#delete")
+        browser.picture(tmp_path / "page-delete.png")
+        browser.click("#delete")
         browser.wait_for("!document.querySelector('#log').firstChild && !document.querySelector('#welcome').hidden")
         assert not sessions_of(service, owner)
     # Nothing was complained about but the two requests that had no key, and a wrong one.

@@ -85,9 +85,12 @@ def test_a_window_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
         ("Yes", ["yes"], 0.0),
         ("i do not know i do not know", [], 2 / 6),
         ("I do not know", ["well i do not know"], 1.0),
+        ("i do not know", ["i do not know", "yes and no " * 1_000], 1.0),
+        ("i do not know", ["i do not know", "yes and no " * 2_000], 0.0),
+        ("i do not know", ["i do not know " + "yes and no " * 2_000 + "i do not"], 0.5),
     ],
 )
-def test_repetition_is_of_the_reply_and_of_what_was_said_before(reply: str, said: list[str], share: float) -> None:
+def test_repetition_is_of_the_reply_and_of_what_was_said_last(reply: str, said: list[str], share: float) -> None:
     assert repetition_of(reply, said) == pytest.approx(share)
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 import safetensors.torch
 import torch
@@ -23,6 +26,7 @@ from rejoinder.registry import Registry
 from rejoinder.storage import sha256_of
 from rejoinder.text import END_ID
 from serve import versions as versions_module
+from serve.api import create_api
 from serve.replica import ChatReplica
 from serve.service import Service
 from tests.serve.helpers import HELLO, client_of
@@ -287,6 +291,66 @@ def test_of_more_versions_than_are_held_the_one_asked_longest_ago_goes_and_comes
     assert set(held(service)) == {1, 2}
     look(service)  # brings nobody back whom nobody asks for
     assert set(held(service)) == {1, 2}
+
+
+def test_whoever_waits_for_a_version_holds_up_no_long_conversation_of_others(publish: Publish, start: Start) -> None:
+    publish("champion")
+    publish()
+    publish()
+    service = start("serving.also_loaded=[2,3]", "serving.max_loaded=2")
+    load, waiting, loaded = service.versions._load, threading.Event(), list[int]()
+    assert load is not None
+
+    def slow_load(number: int) -> object:
+        loaded.append(number)
+        assert waiting.wait(30)
+        return load(number)
+
+    service.versions._load = slow_load  # type: ignore[assignment]
+    long = {"messages": [{"role": "user", "content": "Hello! " * 2_000}]}
+
+    async def ask_all() -> None:
+        transport = httpx.ASGITransport(create_api(service))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+
+            def post(model: str, timeout_s: float = 20, **more: object) -> Coroutine[Any, Any, httpx.Response]:
+                body, headers = HELLO | {"model": model, "max_tokens": 2} | more, {"x-request-timeout": f"{timeout_s}"}
+                return client.post("/v1/chat/completions", json=body, headers=headers)
+
+            assert (await post("chat@3", 0.2)).status_code == 408  # who goes away takes nothing from the others
+            asking = [asyncio.create_task(post("chat@3")) for _ in range(40)]  # more than asyncio has threads
+            await asyncio.sleep(0.2)
+            assert (await post("chat", **long)).headers["x-model-version"] == V1
+            assert not any(asked.done() for asked in asking)
+            waiting.set()
+            assert {(await asked).headers["x-model-version"] for asked in asking} == {V3}
+
+    with ExitStack() as stack:
+        stack.callback(waiting.set)
+        asyncio.run(ask_all())
+    assert loaded == [3]
+
+
+def test_a_version_that_is_let_go_before_it_takes_over_is_brought_again(
+    publish: Publish, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish("champion")
+    service = start()
+    publish("champion")
+    versions, bring = service.versions, service.versions.bring
+
+    def bring_and_trim(number: int) -> ChatReplica:
+        replica = bring(number)
+        versions.trim()  # as somebody does at that moment who asked for another one
+        return replica
+
+    monkeypatch.setattr(versions, "bring", bring_and_trim)
+    look(service)
+    client = client_of(service)
+    assert (ask(client)[0], held(service)) == (V1, {1: "champion"})
+    monkeypatch.undo()
+    look(service)
+    assert (ask(client)[0], held(service)) == (V2, {1: "previous", 2: "champion"})
 
 
 def test_a_version_that_cannot_be_loaded_is_refused_in_words_without_our_files(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -80,6 +81,17 @@ def test_a_message_that_is_too_large_or_no_text_closes_the_socket(make_service: 
         assert closed.value.code == 1003
 
 
+def test_a_mistake_of_ours_is_not_told_as_one_of_the_clients(
+    client: TestClient, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise KeyError("of ours")
+
+    monkeypatch.setattr(service.replica.responder, "context", fail)
+    with pytest.raises(KeyError, match="of ours"), client.websocket_connect("/v1/chat") as socket:
+        chunks_of(socket, HELLO)
+
+
 def test_a_client_of_websockets_talks_over_a_real_port(served: str) -> None:
     with connect(served.replace("http://", "ws://") + "/v1/chat") as socket:
         socket.send(json.dumps(HELLO | {"max_tokens": 4}))
@@ -118,6 +130,25 @@ def test_a_message_that_comes_while_another_is_answered_waits_for_its_turn(clien
         said = [text_of(chunks_of(socket, None)) for _ in range(3)]
         assert said == [alone] * 3
         assert socket.receive_json()["error"]["code"] == "model_not_found"
+
+
+def test_the_log_has_a_line_for_each_message_and_one_for_the_socket(
+    client: TestClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "rejoinder.requests")
+    with client.websocket_connect("/v1/chat") as socket:
+        replies = [chunks_of(socket, HELLO | {"max_tokens": 3})[-1]["id"] for _ in range(2)]
+        socket.send_text("{")
+        socket.receive_json()
+    lines = [json.loads(record.getMessage()) for record in caplog.records if record.name == "rejoinder.requests"]
+    assert [(line["method"], line["status"]) for line in lines] == [
+        ("MESSAGE", 200), ("MESSAGE", 200), ("MESSAGE", 400), ("WEBSOCKET", 101)
+    ]  # fmt: skip
+    assert [line.get("reply_id") for line in lines] == [*replies, None, None]
+    assert [line.get("error") for line in lines] == [None, None, "invalid_request_error", None]
+    assert all(line["path"] == "/v1/chat" and line["request_id"] == lines[0]["request_id"] for line in lines)
+    assert all(line["finish"] in ("stop", "length") and line["num_reply_tokens"] for line in lines[:2])
+    assert "Hello!" not in caplog.text
 
 
 def test_each_message_is_a_request_of_its_key(make_service: Callable[..., Service]) -> None:

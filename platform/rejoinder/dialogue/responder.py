@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import queue
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from rejoinder.checkpoints import Trained
 from rejoinder.corpora import Turn
-from rejoinder.decoding import Candidate, Decoding, TokenLogprob
+from rejoinder.decoding import Candidate, Decoding
+from rejoinder.dialogue.parts import ReplyPart, Speaker
 from rejoinder.dialogue.spelling import Spelling, SpeltLogprob, spelt
 from rejoinder.engine import Engine, Finish
 from rejoinder.errors import EngineError
 from rejoinder.recipe import DecodingSection
 from rejoinder.text import END_ID, clean, context_ids, prefix_ids
-
-
-@dataclass(frozen=True)
-class ReplyPart:
-    """Text that has become certain; the last part says why the reply ended."""
-
-    text: str
-    num_tokens: int = 0
-    """Reply tokens so far."""
-    finish: Finish | None = None
-    logprobs: tuple[SpeltLogprob, ...] = ()
-    """Of the tokens since the last part, if `num_logprobs` asks for them; the last may be the end's."""
-    admitted_at: float | None = field(default=None, compare=False)
-    """With the first part: the `time.monotonic()` at which the engine took the request up."""
 
 
 @dataclass(frozen=True)
@@ -139,40 +126,77 @@ class Responder:
             raise EngineError(
                 f"num_replies = {decoding.num_replies}: a stream is one reply; ask for one, or for all of them at once"
             )
-        spelling, tokenizer = Spelling(self.trained.tokenizer, decoding.stop), self.trained.tokenizer
-        logprobs: list[SpeltLogprob] = []
-        admitted_at: list[float] = []
-
-        def admitted() -> float | None:
-            return admitted_at.pop() if admitted_at else None
-
-        def taken() -> tuple[SpeltLogprob, ...]:
-            told = tuple(logprobs)
-            logprobs.clear()
-            return told
-
-        def on_logprob(logprob: TokenLogprob) -> None:
-            logprobs.append(spelt(logprob, tokenizer))
-
-        def on_token(id: int) -> bool:
-            if piece := spelling.add(id):
-                on_part(ReplyPart(piece, spelling.num_tokens, None, taken(), admitted()))
-            return spelling.has_stopped
-
-        def on_finish(finish: Finish) -> None:
-            rest = spelling.end()
-            if spelling.is_empty and finish in (Finish.END, Finish.LENGTH):
-                rest = self._fallback_reply
-            on_part(ReplyPart(rest, spelling.num_tokens, finish, taken(), admitted()))
 
         def on_candidates(candidates: list[Candidate]) -> None:
             if on_replies:
                 on_replies([self._reply(candidate, decoding, len(context)) for candidate in candidates])
 
+        return self._ask(context, decoding, on_part, on_candidates, timeout_s)
+
+    def submit_each(
+        self, context: Sequence[int], decoding: Decoding, on_part: Callable[[ReplyPart], object],
+        timeout_s: float | None = None,
+    ) -> Callable[[], None]:  # fmt: skip
+        """Starts `num_replies` replies that are written side by side, and told apart by their parts' `index`; otherwise
+        as `submit`. They are those that `submit` has for the same seed, in the order in which they were drawn.
+
+        Where the best are wanted of beams, or of more candidates than replies, nothing is certain before all are done:
+        these come whole at the end, the best first, and there may be fewer.
+        """
+        if decoding.num_beams > 1 or decoding.num_candidates > decoding.num_replies:
+            return self._submit_best(context, decoding, on_part, timeout_s)
+        alone = replace(decoding, num_replies=1, num_candidates=1, mmi_weight=0.0, coverage_penalty=0.0)
+        num_open, cancels = decoding.num_replies, list[Callable[[], None]]()
+
+        def on_part_of(index: int) -> Callable[[ReplyPart], object]:
+            def on_part_numbered(part: ReplyPart) -> None:
+                nonlocal num_open
+                num_open -= part.finish is not None
+                on_part(replace(part, index=index, num_others=0 if part.finish is None else num_open))
+
+            return on_part_numbered
+
+        def cancel() -> None:
+            for cancel_one in cancels:
+                cancel_one()
+
+        try:
+            for index in range(decoding.num_replies):
+                cancels.append(self._ask(context, alone, on_part_of(index), None, timeout_s, index))
+        except BaseException:
+            cancel()
+            raise
+        return cancel
+
+    def _submit_best(
+        self, context: Sequence[int], decoding: Decoding, on_part: Callable[[ReplyPart], object],
+        timeout_s: float | None,
+    ) -> Callable[[], None]:  # fmt: skip
+        found: list[Reply] = []
+
+        def on_part_of_best(part: ReplyPart) -> None:
+            if part.finish not in (None, Finish.END, Finish.LENGTH):
+                on_part(part)
+            elif part.finish is not None:
+                for index, reply in enumerate(found):
+                    on_part(
+                        ReplyPart(
+                            reply.text, reply.num_reply_tokens, reply.finish, reply.logprobs, part.admitted_at, index,
+                            len(found) - 1 - index,
+                        )
+                    )  # fmt: skip
+
+        return self.submit(context, decoding, on_part_of_best, found.extend, timeout_s)
+
+    def _ask(
+        self, context: Sequence[int], decoding: Decoding, on_part: Callable[[ReplyPart], object],
+        on_candidates: Callable[[list[Candidate]], None] | None, timeout_s: float | None, draw: int = 0,
+    ) -> Callable[[], None]:  # fmt: skip
+        speaker = Speaker(self.trained.tokenizer, decoding, self._fallback_reply, on_part)
         return self.engine.submit(
-            context, decoding, on_token, on_finish,
-            on_logprob=None if decoding.num_logprobs is None else on_logprob,
-            on_candidates=on_candidates, on_admit=admitted_at.append, timeout_s=timeout_s,
+            context, decoding, speaker.hear, speaker.end,
+            on_logprob=None if decoding.num_logprobs is None else speaker.hear_logprob,
+            on_candidates=on_candidates, on_admit=speaker.admit, timeout_s=timeout_s, draw=draw,
         )  # fmt: skip
 
     def _reply(self, candidate: Candidate, decoding: Decoding, num_context_tokens: int) -> Reply:

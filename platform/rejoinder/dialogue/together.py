@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from rejoinder.decoding import Decoding
-from rejoinder.dialogue.responder import Reply, ReplyPart, Responder
+from rejoinder.dialogue.parts import ReplyPart
+from rejoinder.dialogue.responder import Reply, Responder
 from rejoinder.engine import Finish
 from rejoinder.errors import EngineError
 

@@ -100,6 +100,19 @@ def test_a_replica_that_dies_blocks_nobody_for_longer_than_its_lease(database: D
     assert database.work(lambda rows: tickets.claim(rows, "s", "next", NOON + 10.1))
 
 
+def test_a_place_that_was_taken_away_is_told_to_whoever_looks(database: Database) -> None:
+    make_session(database)
+    for holder in ("slow", "next"):
+        queue(database, holder)
+    assert queue(database, "next", now=NOON + 11)
+    for look in (tickets.is_next, tickets.claim):
+        with pytest.raises(LookupError):
+            database.work(lambda rows, look=look: look(rows, "s", "slow", NOON + 12))
+    database.work(lambda rows: sessions.remove(rows, "s", "me"))
+    with pytest.raises(LookupError):
+        database.work(lambda rows: tickets.is_next(rows, "s", "next", NOON + 12))
+
+
 def test_a_replica_that_was_only_slow_writes_nothing_after_its_lease(database: Database) -> None:
     make_session(database)
     queue(database, "slow")

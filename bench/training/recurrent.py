@@ -13,7 +13,7 @@ from bench.training.corpus import CONTENDERS, GRU, prepared, recipe, speed_steps
 
 def measure(setting: Setting) -> Result:
     """The same sizes and text, teacher forcing throughout. Both have the machine's cores; the loop computes in fp32,
-    ours in the precision that a recipe has where it says nothing (bf16 where the CPU has it), and once in fp32 too."""
+    ours with `precision: auto` as demo.yaml has it (bf16 where the CPU has it), and once in fp32 too."""
     shards, steps = prepared(setting), speed_steps(setting)
     exact, usual = recipe(setting, GRU), recipe(setting, GRU, precision="auto")
     tutorial: dict[str, Any] = {"warmup_steps": 1, "measured_steps": setting.size(8, 2)}

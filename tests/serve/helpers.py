@@ -1,24 +1,32 @@
-"""What tests of the endpoint do: ask it with a key, run it on a port, make its model slow."""
+"""What tests of the endpoint do: ask it with a key, run it on a port, make its model slow, look who is loaded."""
 
 from __future__ import annotations
 
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from rejoinder import checkpoints
 from serve.api import create_api
 from serve.service import Service
 from serve.store import keys
 from serve.store.keys import Key
 
+Publish = Callable[..., int]
+Point = Callable[[str, int], None]
+Start = Callable[..., Service]
+
 HOST = "http://127.0.0.1"
 HELLO = {"model": "chat", "messages": [{"role": "user", "content": "Hello!"}]}
+V1, V2, V3 = (f"models:/chat/{number}" for number in (1, 2, 3))
 
 
 def client_of(service: Service, key: str | None = None) -> TestClient:
@@ -72,3 +80,36 @@ def assert_becomes_idle(service: Service, within_s: float = 5) -> None:
     while service.replica.responder.engine.statistics().num_running:
         assert time.monotonic() < deadline, "a slot is still taken"
         time.sleep(0.01)
+
+
+def choices_of(text: str) -> dict[int, list[dict[str, Any]]]:
+    """The choices of a stream by their index."""
+    found = defaultdict(list)
+    for event in events_of(text):
+        for choice in event["choices"]:
+            found[choice["index"]].append(choice)
+    return found
+
+
+def look(service: Service) -> None:
+    """One round, as the thread makes them."""
+    assert service.following is not None
+    service.following.look()
+
+
+def held(service: Service) -> dict[int, str]:
+    """Who is loaded, and what for."""
+    return {replica.version.number: role for replica, role in service.versions.held()}
+
+
+def ask(client: TestClient, model: str = "chat", **more: object) -> tuple[str, str]:
+    """The version that answered, and what it said."""
+    answer = client.post("/v1/chat/completions", json=HELLO | {"model": model, "seed": 1, "max_tokens": 8, **more})
+    assert answer.status_code == 200, answer.text
+    return answer.headers["x-model-version"], answer.json()["choices"][0]["message"]["content"]
+
+
+def damage(folder: Path) -> None:
+    """A file that is not what the manifest says."""
+    weights = folder / checkpoints.WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-100])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,7 @@ from rejoinder.engine import Finish
 from rejoinder.recipe import DecodingSection
 from serve.messages import BatchRequest, ChatRequest, CompletionRequest
 from serve.service import Service
-from tests.serve.helpers import HELLO, assert_becomes_idle, client_of, events_of, slow_down
+from tests.serve.helpers import HELLO, assert_becomes_idle, choices_of, client_of, events_of, slow_down
 
 CHAT = "/v1/chat/completions"
 
@@ -41,21 +40,12 @@ def test_several_replies_can_be_asked_for(client: TestClient) -> None:
     assert body["usage"]["completion_tokens"] > 6
 
 
-def streamed(text: str) -> dict[int, list[dict[str, Any]]]:
-    """The choices of a stream by their index."""
-    found = defaultdict(list)
-    for event in events_of(text):
-        for choice in event["choices"]:
-            found[choice["index"]].append(choice)
-    return found
-
-
 def test_several_replies_are_streamed_side_by_side(client: TestClient, service: Service) -> None:
     slow_down(service, seconds_per_step=0.01)
     asked = HELLO | {"n": 3, "temperature": 1.5, "seed": 3, "min_reply_tokens": 9, "max_tokens": 9}
     whole = client.post(CHAT, json=asked).json()
     answer = client.post(CHAT, json=asked | {"stream": True, "stream_options": {"include_usage": True}})
-    choices = streamed(answer.text)
+    choices = choices_of(answer.text)
     said = {index: "".join(choice["delta"]["content"] for choice in parts) for index, parts in choices.items()}
     assert sorted(said.values()) == sorted(choice["message"]["content"] for choice in whole["choices"])
     for parts in choices.values():
@@ -71,14 +61,14 @@ def test_several_replies_are_streamed_side_by_side(client: TestClient, service: 
 def test_the_best_of_beams_are_streamed_when_they_are_known(client: TestClient) -> None:
     asked = HELLO | {"n": 2, "num_beams": 3, "temperature": 0, "max_tokens": 6}
     whole = client.post(CHAT, json=asked).json()
-    choices = streamed(client.post(CHAT, json=asked | {"stream": True}).text)
+    choices = choices_of(client.post(CHAT, json=asked | {"stream": True}).text)
     said = [
         ("".join(part["delta"]["content"] for part in parts), parts[-1]["finish_reason"]) for parts in choices.values()
     ]
     assert said == [(choice["message"]["content"], choice["finish_reason"]) for choice in whole["choices"]]
 
 
-def test_whoever_leaves_a_stream_of_several_frees_all_their_slots(client: TestClient, service: Service) -> None:
+def test_a_deadline_ends_all_replies_of_a_stream(client: TestClient, service: Service) -> None:
     slow_down(service, seconds_per_step=0.05)
     answer = client.post(
         CHAT, json=HELLO | {"n": 3, "temperature": 1.5, "stream": True, "min_reply_tokens": 20},
@@ -215,90 +205,11 @@ def test_a_stream_that_takes_too_long_ends_with_an_error(
     assert_becomes_idle(service)
 
 
-def test_completions_reply_to_each_prompt(client: TestClient) -> None:
-    asked = {"model": "chat", "seed": 3, "max_tokens": 5}
-    body = client.post("/v1/completions", json=asked | {"prompt": ["Hello!", "Bye!"]}).json()
-    assert body["object"] == "text_completion"
-    alone = client.post("/v1/completions", json=asked | {"prompt": "Bye!"}).json()
-    assert body["choices"][1] == alone["choices"][0] | {"index": 1}
-    assert body["usage"]["prompt_tokens"] > alone["usage"]["prompt_tokens"]
-    streamed = client.post("/v1/completions", json=asked | {"prompt": "Bye!", "stream": True})
-    events = events_of(streamed.text)
-    assert "".join(event["choices"][0]["text"] for event in events) == alone["choices"][0]["text"]
-
-
-def test_completions_tell_log_probabilities_and_where_each_token_begins(client: TestClient) -> None:
-    asked = {"model": "chat", "prompt": "Hello!", "seed": 3, "max_tokens": 6, "temperature": 1.0, "logprobs": 2}
-    choice = client.post("/v1/completions", json=asked).json()["choices"][0]
-    told = choice["logprobs"]
-    assert len({len(told[name]) for name in ("tokens", "token_logprobs", "top_logprobs", "text_offset")}) == 1
-    assert all(value <= 0 for value in told["token_logprobs"])
-    assert all(1 <= len(most) <= 2 for most in told["top_logprobs"])
-    for token, offset in zip(told["tokens"], told["text_offset"], strict=True):
-        if "\ufffd" not in token and token != "<end>":  # a part of a character is shown apart
-            assert (
-                choice["text"][offset:].startswith(token.lstrip() if offset == 0 else token)
-                or "\ufffd" in choice["text"]
-            )
-    events = events_of(client.post("/v1/completions", json=asked | {"stream": True}).text)
-    streamed = [event["choices"][0]["logprobs"] for event in events]
-    for name, values in told.items():
-        assert [value for part in streamed for value in part[name]] == values
-
-
-def test_completions_give_several_replies_to_each_prompt(client: TestClient) -> None:
-    asked = {"model": "chat", "prompt": ["Hello!", "Bye!"], "n": 2, "temperature": 1.5, "max_tokens": 6}
-    body = client.post("/v1/completions", json=asked).json()
-    assert [choice["index"] for choice in body["choices"]] == [0, 1, 2, 3]
-    texts = [choice["text"] for choice in body["choices"]]
-    assert texts[0] != texts[1]
-    assert texts[2] != texts[3]
-
-
-def test_completions_stream_several_replies_with_their_own_offsets(client: TestClient) -> None:
-    asked = {"model": "chat", "prompt": "Hello!", "seed": 3, "n": 2, "temperature": 1.5, "max_tokens": 6, "logprobs": 0}
-    whole = client.post("/v1/completions", json=asked).json()
-    choices = streamed(client.post("/v1/completions", json=asked | {"stream": True}).text)
-    for parts in choices.values():
-        text = "".join(part["text"] for part in parts)
-        (same,) = [choice for choice in whole["choices"] if choice["text"] == text]
-        offsets = [offset for part in parts for offset in part["logprobs"]["text_offset"]]
-        assert offsets == same["logprobs"]["text_offset"]
-
-
-def test_completions_stop_and_tell_their_usage_at_the_end_of_a_stream(client: TestClient) -> None:
-    asked = {"model": "chat", "prompt": "Hello!", "seed": 7, "max_tokens": 20}
-    whole = client.post("/v1/completions", json=asked).json()
-    text = whole["choices"][0]["text"]
-    stop = text[len(text) // 2 : len(text) // 2 + 2]
-    stopped = client.post("/v1/completions", json=asked | {"stop": [stop]}).json()["choices"][0]
-    assert (stopped["text"], stopped["finish_reason"]) == (text[: text.index(stop)], "stop")
-    *_, last = events_of(
-        client.post("/v1/completions", json=asked | {"stream": True, "stream_options": {"include_usage": True}}).text
-    )
-    assert (last["choices"], last["usage"]) == ([], whole["usage"])
-
-
 def test_every_setting_of_a_recipes_decoding_can_be_asked_for() -> None:
     under_openais_names = {"num_replies": "n", "num_logprobs": "logprobs"}
     settings = {under_openais_names.get(name, name) for name in DecodingSection.model_fields}
     for request in (ChatRequest, CompletionRequest):
         assert settings <= set(request.model_fields)
-
-
-def test_completions_that_cannot_be_are_refused(client: TestClient) -> None:
-    for changes, says in (
-        ({"prompt": ["Hello!", " "]}, "every turn is empty"),
-        ({"prompt": ["a", "b"], "stream": True}, "a stream replies to one prompt"),
-        ({"prompt": []}, "prompt"),
-        ({"prompt": "a", "suffix": "b"}, "suffix: is not supported here"),
-        ({"prompt": "a", "best_of": 2}, "best_of: is not supported here"),
-        ({"prompt": "a", "echo": True}, "echo: is not supported here"),
-        ({"prompt": "a", "logprobs": 21}, "logprobs"),
-        ({"prompt": "a", "stream_options": {}}, "stream_options is for streams"),
-    ):
-        answer = client.post("/v1/completions", json={"model": "chat"} | changes)
-        assert (answer.status_code, says in answer.json()["error"]["message"]) == (400, True), answer.text
 
 
 def test_a_batch_replies_to_each_conversation_and_says_which_it_cannot(make_service: Callable[..., Service]) -> None:

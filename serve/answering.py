@@ -29,23 +29,21 @@ from serve.attempts import Told, next_reply
 from serve.errors import Refused
 from serve.messages import new_id
 from serve.outcome import Outcome
+from serve.place import NEW_SESSION, Place
 from serve.replica import ChatReplica, TooSlow
 from serve.service import Caller, Service
 from serve.shadow import Answered
-from serve.store import StoreUnavailable, sessions, tickets, turns, usage
+from serve.store import sessions, tickets, turns, usage
 from serve.store.turns import KeptReply, Said, SessionMovedOn
 from serve.traffic import asker_of, is_shadowed
 from serve.versions import NotLoaded, UnknownVersion
 
-NEW_SESSION = "new"
 FINISH_REASONS = {Finish.END: "stop", Finish.LENGTH: "length"}
 _TURN_TOKENS = 2
 """No turn of a context has fewer ids: whose it is, and something that was said."""
 _MAX_TURNS = 256
 _SHORT_CHARACTERS = 5_000
 """Conversations up to here are read in a few milliseconds, which is less than a step of the model."""
-_LOOK_AGAIN_S = (0.01, 0.1)
-"""How soon whoever waits in a session looks whether it is its turn: first, and in the end."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +85,7 @@ class Answer:
         """Why the reply, of several the first, has ended."""
         self._service, self._caller, self._question = service, caller, question
         self._begun, self._timeout_s = time.monotonic(), timeout_s
-        self._holder: str | None = None
-        self._queued: Future[bool] | None = None
-        self._renewing: asyncio.Task[None] | None = None
+        self._place: Place | None = None
         self._reserving: Future[int] | None = None
         self._keeping: Future[None] | None = None
         self._reserved = 0
@@ -111,7 +107,8 @@ class Answer:
         try:
             said, system = self._question.said, self._question.system
             if (session := self._question.session_id) is not None:
-                session = await self._enter_session(session)
+                self._place = Place(service.database, self._caller.owner, service.serving.session_ttl_s, self._told)
+                session = await self._place.enter(session, self._time_left)
             replica = await self._borrow(session)
             metrics, version = service.metrics, str(replica.version)
             last_at: defaultdict[int, float] = defaultdict(lambda: self._begun)
@@ -240,43 +237,6 @@ class Answer:
             raise TooSlow(f"no turn to speak within {self._timeout_s:g} s; try again later, or give it more time")
         return left_s
 
-    async def _enter_session(self, name: str) -> str:
-        """Waits until those who asked before have been answered; the session's id. Raises SessionMovedOn when the
-        session is deleted meanwhile."""
-        service, owner = self._service, self._caller.owner
-        id, ttl_s = sessions.new_session_id() if name == NEW_SESSION else name, service.serving.session_ttl_s
-        holder = self._holder = self._told.ticket if self._told else new_id("ticket")
-
-        def take(rows: Connection) -> bool:
-            now = time.time()
-            if name == NEW_SESSION:
-                sessions.create(rows, id, owner, now, ttl_s, [])
-            for earlier in self._told.earlier_tickets if self._told else ():
-                tickets.hand_over(rows, id, earlier, holder)
-            return tickets.take(rows, id, owner, holder, now, tickets.LEASE_S)
-
-        try:
-            self._queued = service.database.start(take)
-            is_ours, wait_s = await asyncio.wrap_future(self._queued), _LOOK_AGAIN_S[0]
-        except LookupError:
-            raise unknown_session(name) from None
-        self._renewing = asyncio.create_task(self._keep_lease(id, holder))
-        try:
-            while not is_ours:
-                await asyncio.sleep(min(wait_s, self._time_left()))
-                wait_s = min(2 * wait_s, _LOOK_AGAIN_S[1])
-                is_ours = await service.database.run(
-                    lambda rows: tickets.is_next(rows, id, holder, time.time()), writes=False
-                ) and await self._claim(id, holder)
-        except LookupError:
-            raise SessionMovedOn(id) from None
-        return id
-
-    async def _claim(self, session: str, holder: str) -> bool:
-        return await self._service.database.run(
-            lambda rows: tickets.claim(rows, session, holder, time.time(), tickets.LEASE_S)
-        )
-
     async def _read_session(self, id: str, replica: ChatReplica) -> tuple[list[Said], list[str]]:
         """What was said, as far as it can fit, and the system messages."""
         owner = self._caller.owner
@@ -293,19 +253,6 @@ class Answer:
         self.session_id = id
         return found
 
-    async def _keep_lease(self, session: str, holder: str) -> None:
-        """As long as the reply is waited for and written, nobody takes its place, and nobody else's turn comes."""
-        wait_s = tickets.LEASE_S / 3
-        while True:
-            await asyncio.sleep(wait_s)
-            try:
-                await self._claim(session, holder)
-                wait_s = tickets.LEASE_S / 3
-            except StoreUnavailable:  # it was patient before it said so: little of the lease is left
-                wait_s = tickets.LEASE_S / 15
-            except Exception:  # who waits, or keeps the reply, will find out and say so
-                return
-
     async def _reserve(self, num_context_tokens: int, decoding: Decoding) -> None:
         if (key := self._caller.key) is None:
             return
@@ -320,7 +267,7 @@ class Answer:
         """Turn, reply and count in one transaction; nothing to do for a reply that nobody keeps or counts."""
         question, version = self._question, replica.version
         is_kept = self.session_id is not None or question.keep
-        key, reserving = self._caller.key, self._reserving
+        key, reserving, holder = self._caller.key, self._reserving, self._place.holder if self._place else None
         unused = self._reserved - self.num_context_tokens - self.num_reply_tokens
         if not is_kept and key is None:
             return
@@ -334,8 +281,7 @@ class Answer:
         def write(rows: Connection) -> None:
             if is_kept:
                 turns.finish(
-                    rows, reply, new, question.system or None, self._holder, time.time(),
-                    self._service.serving.session_ttl_s,
+                    rows, reply, new, question.system or None, holder, time.time(), self._service.serving.session_ttl_s,
                 )  # fmt: skip
             if key is not None and reserving is not None:
                 usage.settle(rows, key.id, reserving.result(), unused)
@@ -346,9 +292,9 @@ class Answer:
     def _leave(self) -> None:
         """Lets the next in the session speak and gives tokens back. Nothing is awaited: the client may be gone, and
         what was begun for it goes on to its end, on which it depends what there is to do."""
-        if self._renewing is not None:
-            self._renewing.cancel()
-        holder, key, reserving, keeping = self._holder, self._caller.key, self._reserving, self._keeping
+        if (place := self._place) is not None:
+            place.stop()
+        key, reserving, keeping = self._caller.key, self._reserving, self._keeping
         unused = self._reserved - self.num_context_tokens - self.num_reply_tokens
         has_begun, database = self.num_context_tokens > 0, self._service.database
 
@@ -358,18 +304,19 @@ class Answer:
             is_reserved = _is_done(reserving)
 
             def leave(rows: Connection) -> None:
-                if holder is not None:
-                    tickets.release(rows, holder)
+                if place is not None:
+                    tickets.release(rows, place.holder)
                 if key is not None and reserving is not None and is_reserved:
                     usage.settle(rows, key.id, reserving.result(), unused, has_begun=has_begun)
 
-            if holder is not None or is_reserved:
+            if place is not None or is_reserved:
                 database.start(leave)
 
-        last: Future[Any] | None = keeping or reserving or self._queued  # each began when the one before had ended
+        queued = place.queued if place else None
+        last: Future[Any] | None = keeping or reserving or queued  # each began when the one before had ended
         if last is not None:
             last.add_done_callback(after_the_last)
-        self._holder = self._renewing = self._queued = self._reserving = self._keeping = None
+        self._place = self._reserving = self._keeping = None
         self._reserved = 0
 
 
@@ -389,11 +336,3 @@ def _as_told(question: Question, told: Told) -> Question:
 
 def _unknown_model(error: UnknownVersion) -> Refused:
     return Refused(404, str(error), param="model", code="model_not_found")
-
-
-def unknown_session(name: str) -> Refused:
-    """The same words for a session that is not there and one of somebody else."""
-    return Refused(
-        404, f"no session of yours is called {name!r}; begin one with session_id = \"new\", or POST /v1/sessions",
-        param="session_id", code="session_not_found",
-    )  # fmt: skip

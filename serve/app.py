@@ -105,6 +105,8 @@ class Arguments(BaseModel):
     """A recipe file, or the name of one in jobs/recipes."""
     words: list[str] = []
     """What to change of it, as at the command line: `serving.max_replicas=4`."""
+    edition: str = ""
+    """Any word. Serve looks at nothing but this file: for a recipe, or code, that changed where it lies, change it."""
 
 
 def recipe_of(arguments: Arguments) -> Recipe:

@@ -11,6 +11,7 @@ import urllib.error
 from dataclasses import dataclass
 
 from ray import serve
+from ray.exceptions import RayActorError
 from ray.serve.config import HTTPOptions
 
 from rejoinder import checkpoints, cluster, console
@@ -60,7 +61,7 @@ def deploy(recipe: Recipe) -> Deployed:
     if not _is_ours(serving):
         _require_free_port(serving.host, serving.port)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # our own lines say the same
-    serve.start(http_options=http_options(serving))
+    _start_serve(serving)
     target = serve.RunTarget(build_application(recipe), name=serving.application, route_prefix="/")
     serve.run_many([target], wait_for_applications_running=False)
     wait_until_running(recipe)
@@ -95,6 +96,14 @@ def drain(recipe: Recipe) -> None:
         time.sleep(0.2)
 
 
+def _start_serve(serving: ServingSection) -> None:
+    try:
+        serve.start(http_options=http_options(serving))
+    except (TimeoutError, RayActorError):
+        # A full machine: Serve waits a minute, and its controller, which runs, makes a proxy that was too slow anew.
+        console.say("   Serve's proxy takes long to start; is the machine busy?")
+
+
 def _prepare_database(recipe: Recipe) -> None:
     """Makes or changes the tables, before any replica asks for them; says when nobody could ask anything."""
     with Database(url_of(recipe)) as database:
@@ -126,7 +135,8 @@ def _require_free_port(host: str, port: int) -> None:
 
 
 def _require_ready(serving: ServingSection) -> None:
-    """The proxies hear of a new application a moment after it runs; until then they know no such address."""
+    """The proxies hear of a new application a moment after it runs; until then they know no such address, or none of
+    them listens yet."""
     url, until = f"{serving.url}/readyz", time.monotonic() + READY_WITHIN_S
     while True:
         try:
@@ -134,6 +144,7 @@ def _require_ready(serving: ServingSection) -> None:
                 answer.read()
             return
         except OSError as error:
-            if not isinstance(error, urllib.error.HTTPError) or time.monotonic() > until:
+            nobody_yet = isinstance(getattr(error, "reason", None), ConnectionRefusedError)
+            if not (nobody_yet or isinstance(error, urllib.error.HTTPError)) or time.monotonic() > until:
                 raise ServingError(f"{url} does not answer: {error}") from None
         time.sleep(0.2)

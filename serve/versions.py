@@ -242,8 +242,9 @@ class Versions:
             for number in [number for number in self._held if number not in wanted]:
                 self._let_go(number)
             spare = [number for number in self._held if number not in needed]
-            # The way back is given up last.
-            spare.sort(key=lambda number: (number == self._previous, self._held[number].used_at))
+            # The way back is given up late, and last whom somebody waits for.
+            awaited = {number for number, asked in self._asked.items() if not asked.done()}
+            spare.sort(key=lambda one: (one in awaited, one == self._previous, self._held[one].used_at))
             while spare and self._is_too_much():
                 self._let_go(spare.pop(0))
 
@@ -263,6 +264,9 @@ class Versions:
     def _bring_and_trim(self, number: int) -> None:
         self.bring(number)
         self.trim()
+        with self._lock:
+            if number not in self._held and not self._is_closed:
+                raise self._note_failure(number, ServingError("there is no room for it; raise serving.max_loaded_mb"))
 
     def _is_too_much(self, num_more: int = 0) -> bool:
         limit_mb = self._serving.max_loaded_mb

@@ -12,8 +12,9 @@ from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import Field, WithJsonSchema
 
-from serve.answering import unknown_session
+from serve.attempts import next_reply
 from serve.messages import LONGEST_TURN, NAME, Message, Role
+from serve.place import unknown_session
 from serve.routes.asking import caller_of
 from serve.service import Service
 from serve.store import sessions
@@ -96,7 +97,8 @@ def add(api: FastAPI, service: Service) -> None:
     @api.post("/v1/sessions", tags=["sessions"])
     async def new_session(request: Request, body: NewSession | None = None) -> SessionCard:
         """An empty conversation; its `id` is the `session_id` of what is said in it."""
-        id, owner = sessions.new_session_id(), caller_of(request).owner
+        told, owner = next_reply(), caller_of(request).owner
+        id = f"session-{told.name}" if told else sessions.new_session_id()  # the same in every try, and made once
         system = body.system if body else []
         ttl_s = service.serving.session_ttl_s
         await database.run(lambda rows: sessions.create(rows, id, owner, time.time(), ttl_s, system))
@@ -141,8 +143,9 @@ def add(api: FastAPI, service: Service) -> None:
     @api.delete("/v1/sessions/{id}", tags=["sessions"])
     async def delete_session(request: Request, id: SessionId) -> Deleted:
         """Forgets it: its turns, its replies, the feedback on them."""
-        owner = caller_of(request).owner
-        if not await database.run(lambda rows: sessions.remove(rows, id, owner)):
+        told, owner = next_reply(), caller_of(request).owner
+        is_gone = await database.run(lambda rows: sessions.remove(rows, id, owner))
+        if not is_gone and not (told and told.number):  # an earlier try may have deleted it, and died
             raise unknown_session(id)
         return Deleted(id=id)
 

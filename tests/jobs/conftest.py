@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.jobs.helpers import RunJob, environment_of, free_port, runner
+from tests.jobs.helpers import RunJob, environment_of, runner
+from tests.real import free_port
 
 BIN = Path(sys.executable).parent
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,13 +10,6 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 RunJob = Callable[..., "subprocess.CompletedProcess[str]"]
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def environment_of(home: Path) -> dict[str, str]:

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from tests.jobs.helpers import CHECKOUT, RunJob, environment_of, free_port, runner
+from tests.jobs.helpers import CHECKOUT, RunJob, environment_of, runner
+from tests.real import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # a loaded machine is no failure
 

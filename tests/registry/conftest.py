@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from rejoinder.recipe import Recipe, override, validate
 from rejoinder.shards import Prepared, read_manifest
 from rejoinder.storage import Folder
 from rejoinder.training import TrainedRun
+from tests.real import free_port
 
 
 @pytest.fixture
@@ -63,9 +63,7 @@ class MlflowServer:
     """A real `mlflow server` with a store of its own, that can be killed and started again at the same address."""
 
     def __init__(self, directory: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url, self._directory = f"http://127.0.0.1:{port}", directory
         self._command = [str(Path(sys.executable).with_name("mlflow")), "server", f"--port={port}", "--workers=1"]
         self._command.append(f"--backend-store-uri=sqlite:///{directory / 'server.db'}")

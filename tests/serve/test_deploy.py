@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +24,7 @@ from rejoinder.shards import Prepared, read_manifest
 from rejoinder.storage import Folder
 from rejoinder.training import TrainedRun
 from serve import Deployed, coming_up, deploy
+from tests.real import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 
@@ -32,11 +32,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
 @pytest.fixture
 def recipe(recipe: Recipe) -> Recipe:
     """The small recipe, on a port of its own, looking at the registry twice a second."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     # One replica: while it is replaced two stand side by side, and other tests may leave the cluster no more room.
-    words = [f"serving.port={port}", "serving.follow_every_s=0.5", "serving.max_replicas=1"]
+    words = [f"serving.port={free_port()}", "serving.follow_every_s=0.5", "serving.max_replicas=1"]
     return validate(override(recipe.model_dump(mode="json"), words))
 
 

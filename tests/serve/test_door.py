@@ -68,14 +68,15 @@ class Proxy:
 
 
 def ask(
-    proxy: ASGIApp, path: str = CHAT, headers: Any = None, body: dict[str, Any] = HELLO, **more: Any
-) -> httpx.Response:
+    proxy: ASGIApp, path: str = CHAT, headers: Any = None, body: dict[str, Any] = HELLO, method: str = "POST",
+    **more: Any,
+) -> httpx.Response:  # fmt: skip
     """One request through the door."""
 
     async def post() -> httpx.Response:
         transport = httpx.ASGITransport(Door(proxy))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            return await client.post(path, json=body | more, headers=headers)
+            return await client.request(method, path, json=body | more, headers=headers)
 
     return asyncio.run(post())
 
@@ -242,6 +243,19 @@ def test_feedback_is_kept_once_though_the_replica_died_with_the_answer_in_its_ha
     assert (answer.status_code, len(proxy.seen)) == (200, 2)
     (given,) = service.database.work(lambda rows: list(feedback.everything(rows)), writes=False)
     assert given.id == answer.json()["id"]
+
+
+def test_a_session_is_begun_and_deleted_once_though_the_replica_died_with_the_answer_in_its_hands(
+    make_service: Callable[..., Service],
+) -> None:
+    one, other = create_api(make_service()), create_api(make_service())
+    begun = ask(Proxy([(one, 0), (other, None)]), "/v1/sessions", body={})
+    (listed,) = asyncio.run(_get(other, "/v1/sessions"))["data"]
+    assert listed["id"] == begun.json()["id"]
+    gone = ask(Proxy([(one, 0), (other, None)]), f"/v1/sessions/{listed['id']}", body={}, method="DELETE")
+    assert (gone.status_code, gone.json()["deleted"]) == (200, True)
+    assert asyncio.run(_get(other, "/v1/sessions"))["data"] == []
+    assert ask(other, f"/v1/sessions/{listed['id']}", body={}, method="DELETE").status_code == 404
 
 
 async def _get(api: ASGIApp, path: str) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import threading
 import time
 from collections import Counter
@@ -20,6 +19,7 @@ from rejoinder.recipe import Recipe, override, validate
 from serve import Deployed, deploy
 from serve.deployment import drain
 from serve.store.turns import storable
+from tests.real import free_port
 from tests.serve.helpers import HELLO, events_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_cluster")]
@@ -31,11 +31,8 @@ PATIENCE_S = 240.0
 @pytest.fixture
 def recipe(make_recipe: Callable[..., Recipe]) -> Recipe:
     """The small recipe with long replies, on a port of its own; it scales at once."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     return make_recipe(
-        f"serving.port={port}", f"text.max_reply_tokens={LONG}", "training.batch_tokens=1024",
+        f"serving.port={free_port()}", f"text.max_reply_tokens={LONG}", "training.batch_tokens=1024",
         "evaluation.batch_tokens=1024", "serving.num_slots=4", "serving.max_queued_requests=4",
         "serving.max_websockets=0", "serving.min_replicas=0", "serving.max_replicas=2",
         "serving.target_ongoing_requests=2", "serving.upscale_delay_s=0", "serving.downscale_delay_s=3",

@@ -17,7 +17,8 @@ import yaml
 from rejoinder.recipe import Recipe
 from serve import config_file
 from tests.jobs.conftest import BIN, Cluster
-from tests.jobs.helpers import CHECKOUT, environment_of, free_port
+from tests.jobs.helpers import CHECKOUT, environment_of
+from tests.real import free_port
 from tests.serve.helpers import HELLO, events_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -69,7 +70,7 @@ def test_our_config_file_brings_up_an_endpoint_that_answers_as_soon_as_there_is_
     tree = yaml.safe_load(OURS.read_text())
     tree["http_options"]["port"] = port = free_port()
     words = ["serving.follow_every_s=0.5", "serving.max_replicas=1", f"serving.port={port}"]
-    tree["applications"][0]["args"] = {"recipe": str(recipe_file), "words": words}
+    tree["applications"][0]["args"] = {"recipe": str(recipe_file), "words": words, "edition": "1"}
     config.write_text(yaml.safe_dump(tree))
     operate(cluster, sys.executable, "-m", "serve.config_file", str(config))
     said = operate(cluster, str(BIN / "serve"), "deploy", str(config))
@@ -86,6 +87,15 @@ def test_our_config_file_brings_up_an_endpoint_that_answers_as_soon_as_there_is_
         chunks = events_of(client.post(CHAT, json=HELLO | {"seed": 1, "stream": True}).text)
         assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == said
         assert_what_is_wrong_is_said_through_serves_proxy_as_well(client)
+        # The recipe changes where it lies, which Serve cannot see.
+        recipe_file.write_text(make_recipe("serving.max_reply_tokens=1").to_yaml())
+        tree["applications"][0]["args"]["edition"] = "2"
+        config.write_text(yaml.safe_dump(tree))
+        operate(cluster, str(BIN / "serve"), "deploy", str(config))
+        deadline = time.monotonic() + PATIENCE_S
+        while client.post(CHAT, json=HELLO | {"min_reply_tokens": 1}).json()["usage"]["completion_tokens"] > 1:
+            assert time.monotonic() < deadline, "the recipe of before is still served"
+            time.sleep(0.2)
 
 
 def assert_what_is_wrong_is_said_through_serves_proxy_as_well(client: httpx.Client) -> None:

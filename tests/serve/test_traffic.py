@@ -68,6 +68,8 @@ def test_a_shadow_is_asked_a_share_of_the_questions(make_recipe: MakeRecipe) -> 
         (["serving.ab_test={a: 1, b: 1}"], "no weight of 'champion'"),
         (["serving.ab_test={champion: 0}"], "all weights are 0"),
         (["serving.ab_test={champion: 1, a: 1}", "serving.canary.to=b", "serving.max_loaded=2"], "raise it to 3"),
+        (["serving.also_loaded=[a]", "serving.max_loaded=1"], r"no room for one of serving.also_loaded \(a\)"),
+        (["serving.also_loaded=[a,b]", "serving.canary.to=a", "serving.max_loaded=2"], r"\(b\); raise it to 3"),
         (["serving.canary.to=no/name"], "serving.canary.to"),
     ],
 )

@@ -68,6 +68,35 @@ def test_of_more_versions_than_are_held_the_one_asked_longest_ago_goes_and_comes
     assert set(held(service)) == {1, 2}
 
 
+def test_who_asks_for_a_version_gets_it_though_the_way_back_is_given_up_for_it(publish: Publish, start: Start) -> None:
+    publish("champion")
+    publish()
+    service = start("serving.also_loaded=[2]", "serving.max_loaded=2")
+    client = client_of(service)
+    publish("champion")
+    look(service)
+    assert held(service) == {1: "previous", 3: "champion"}
+    assert ask(client, "chat@2")[0] == V2
+    look(service)
+    assert held(service) == {2: "2", 3: "champion"}
+
+
+def test_a_version_that_memory_has_no_room_for_is_refused_and_not_loaded_again_at_once(
+    publish: Publish, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish("champion")
+    publish()
+    service = start("serving.also_loaded=[2]", "serving.max_loaded_mb=1")
+    monkeypatch.setattr(type(service.replica), "num_bytes", 600_000)
+    service.versions.trim()
+    client, loaded = client_of(service), service.versions.num_loaded
+    for _ in range(3):
+        answer = client.post("/v1/chat/completions", json=HELLO | {"model": "chat@2"})
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_not_available")
+    assert service.versions.num_loaded == loaded + 1
+    assert (ask(client)[0], held(service)) == (V1, {1: "champion"})
+
+
 def test_whoever_waits_for_a_version_holds_up_no_long_conversation_of_others(publish: Publish, start: Start) -> None:
     publish("champion")
     publish()

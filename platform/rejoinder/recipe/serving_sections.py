@@ -84,12 +84,17 @@ def contradictions_of_versions(serving: ServingSection) -> Iterator[str]:
             f"serving.ab_test has no weight of {serving.alias!r}, which serving.alias is and the others are compared "
             f"with; add {serving.alias}: 1"
         )
-    needed = len({serving.alias, *serving.asked_names})
+    always = {serving.alias, *serving.asked_names}
+    needed, named = len(always), ", ".join(sorted(always))
     if serving.max_loaded < needed:
-        named = ", ".join(sorted({serving.alias, *serving.asked_names}))
         yield (
             f"serving.max_loaded = {serving.max_loaded}: {named} are asked all the time; raise it to {needed}, or to "
             f"{needed + 1} to keep the last champion at hand"
+        )
+    elif serving.max_loaded == needed and (others := set(serving.also_loaded) - always):
+        yield (
+            f"serving.max_loaded = {needed}: beside {named} there is no room for one of serving.also_loaded "
+            f"({', '.join(sorted(others))}); raise it to {needed + 1} or more"
         )
 
 

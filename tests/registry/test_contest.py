@@ -66,6 +66,13 @@ def test_a_figure_that_was_not_measured_has_no_value(gate: GateSection) -> None:
     assert math.isnan(chrf.candidate)
 
 
+def test_weights_that_are_no_numbers_miss_the_limit_though_there_is_no_champion(gate: GateSection) -> None:
+    limited = gate.model_copy(update={"limits": {"bits_per_byte": 8.0}})
+    assert judge(limited, contest(limited, contestant(2.0), None)).promotes
+    verdict = judge(limited, contest(limited, contestant(math.nan), None))
+    assert verdict.reason == "bits_per_byte inf is above the limit 8"
+
+
 def test_other_exchanges_are_not_compared(gate: GateSection) -> None:
     with pytest.raises(EvaluationError, match="only models of the same prepared set can be compared"):
         contest(gate, contestant(2.0), contestant(2.0, prepared="another"))

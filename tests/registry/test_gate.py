@@ -128,6 +128,12 @@ def test_a_misspelt_figure_is_refused_before_anything_is_measured() -> None:
     assert figures_of(off, without) == ["bits_per_byte", "chrf", "distinct_2", "repetition", LATENCY]
 
 
+@pytest.mark.parametrize("where", ["slice_limits", "slice_tolerated"])
+def test_latency_of_a_slice_is_refused_as_nobody_times_it(where: str) -> None:
+    with pytest.raises(RegistryError, match=rf"registry.gate.{where}: latency: is timed of the whole split only"):
+        figures_of(GateSection(**{where: {LATENCY: 0.5}}), KNOWN)
+
+
 @pytest.mark.parametrize("where", ["limits", "slice_limits", "tolerated", "slice_tolerated", "must_be_better"])
 def test_a_figure_without_a_better_side_is_refused(where: str) -> None:
     figures = ("length",) if where == "must_be_better" else {"length": 3.0}

@@ -10,6 +10,8 @@ from rejoinder.recipe import GateSection
 from rejoinder.registry.gate import EVERYTHING, LATENCY, Compared, figures_of
 
 _UNKNOWN = Paired(math.nan, math.nan, math.nan, math.nan)
+_OF_LOSS = ("loss", "perplexity", "bits_per_byte")
+"""What is measured of every model. Where one gives no number, its weights are none."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,11 @@ def _rows(
 
 
 def _value(evaluation: Evaluation, figure: str, within: tuple[str, str] | None) -> tuple[float, int]:
-    """A figure and the exchanges that it is of; nan where it was not measured."""
+    """A figure and the exchanges that it is of; nan where it was not measured, inf for the loss of broken weights."""
     if within is None:
         found, num = evaluation.figures, evaluation.num_exchanges
     else:
         part = next((of for of in evaluation.slices if (of.kind, of.name) == within), None)
         found, num = (part.figures, part.num_exchanges) if part else ({}, 0)
-    return (found[figure].value if figure in found else math.nan), num
+    value = found[figure].value if figure in found else math.nan
+    return (math.inf if math.isnan(value) and figure in _OF_LOSS and figure in found else value), num

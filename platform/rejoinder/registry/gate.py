@@ -155,8 +155,8 @@ def _not_better(gate: GateSection, rows: Iterable[Row]) -> list[str]:
 def figures_of(gate: GateSection, known: Mapping[str, int]) -> list[str]:
     """The figures that the gate looks at; `known` says of each whether higher is better (1), lower (-1) or neither (0).
 
-    Raises RegistryError for one that nobody measures, and for one without a better side: their limits would never
-    refuse anything.
+    Raises RegistryError for one that nobody measures (of a slice: latency) or without a better side: their limits would
+    never refuse anything.
     """
     asked = {
         "tolerated": gate.tolerated, "limits": gate.limits, "must_be_better": gate.must_be_better,
@@ -168,6 +168,8 @@ def figures_of(gate: GateSection, known: Mapping[str, int]) -> list[str]:
         for figure in wanted:
             if figure not in known:
                 raise RegistryError(f"registry.gate.{where}: {figure}: {catalog.choices(figure, sorted(known))}")
+            if figure == LATENCY and where.startswith("slice_"):
+                raise RegistryError(f"registry.gate.{where}: {figure}: is timed of the whole split only; leave it out")
             if known[figure] == 0:
                 raise RegistryError(
                     f"registry.gate.{where}: {figure}: neither more nor less of it is better, so the gate cannot judge "

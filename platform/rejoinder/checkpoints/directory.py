@@ -29,10 +29,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from rejoinder.batches import Position
+from rejoinder.checkpoints.shares import gathered, is_share, share_of
 from rejoinder.errors import CheckpointError, StorageError
 from rejoinder.models import Seq2Seq, build_for_use, merged
 from rejoinder.optimizers import Averaged, lent
@@ -95,11 +95,11 @@ def save(
     ranks call this, and one of them `writes`.
     """
     with lent(averaged):
-        weights = _gathered(model.state_dict())
+        weights = gathered(model.state_dict())
         if averaged:  # they are only lent
             weights = {name: tensor.clone() for name, tensor in weights.items()}
-    last = _gathered(model.state_dict()) if averaged else None
-    state = _gathered(_optimizer_tensors(optimizer))
+    last = gathered(model.state_dict()) if averaged else None
+    state = gathered(_optimizer_tensors(optimizer))
     if not writes:
         return
     contents = {
@@ -167,8 +167,8 @@ def load_weights(directory: Path, model: Seq2Seq, name: str = WEIGHTS) -> None:
 
 def _fill(directory: Path, model: Seq2Seq, weights: dict[str, Tensor]) -> None:
     for key, own in model.state_dict().items():
-        if isinstance(own, DTensor) and key in weights:
-            weights[key] = _share_of(weights[key], own)
+        if is_share(own) and key in weights:
+            weights[key] = share_of(weights[key], own)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
@@ -186,8 +186,8 @@ def load_optimizer(directory: Path, optimizer: Optimizer) -> None:
     for name, tensor in _read_tensors(directory / OPTIMIZER).items():
         number, key = name.split(".", 1)
         like = own[int(number)]
-        is_share = isinstance(like, DTensor) and tensor.shape == like.shape
-        state.setdefault(int(number), {})[key] = _share_of(tensor, like) if is_share else tensor
+        own_share = is_share(like) and tensor.shape == like.shape
+        state.setdefault(int(number), {})[key] = share_of(tensor, like) if own_share else tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
@@ -280,18 +280,3 @@ def _optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
     return {
         f"{number}.{key}": torch.as_tensor(value) for number, state in states.items() for key, value in state.items()
     }
-
-
-def _gathered(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Whole tensors in this process's memory. In the order of their names: ranks that meet must not meet crosswise."""
-    wholes = {
-        name: tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-        for name, tensor in sorted(tensors.items())
-    }
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in wholes.items()}
-
-
-def _share_of(tensor: Tensor, like: DTensor) -> DTensor:
-    """A rank's share of a whole tensor, divided as another one is."""
-    # Every rank has read the file, in an order of its own: nothing is sent.
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements, src_data_rank=None)

@@ -30,8 +30,8 @@ RAY_SETTINGS = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     # Serve's proxies ask another replica when one dies (serve/door.py).
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.door.middlewares",
-    # On a full machine a proxy takes longer to start than the 5 s after which Serve kills it and begins anew.
-    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "55",
+    # On a full machine a proxy takes longer to start than the three times 5 s after which Serve kills it.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "20",
     # How often replicas and proxies tell Serve their load (default 10 s, which a burst would have to wait for). Ray
     # 2.60 has the names and does not read them yet: serve.app says it in the way that it heeds.
     "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "1",

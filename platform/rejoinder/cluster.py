@@ -7,10 +7,12 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from rejoinder.errors import ClusterError, RejoinderError
 from rejoinder.recipe import Recipe
@@ -49,6 +51,8 @@ _WORKER_SETTINGS = {
     "MALLOC_ARENA_MAX": "1",
 }
 
+_TOO_SLOW = "timed out during startup"
+"""In Ray's words when its own processes did not come up in time."""
 _PASSED_ON = ("AWS_", "REJOINDER_CACHE", "REJOINDER_DOOR")
 
 
@@ -73,12 +77,15 @@ def connect(recipe: Recipe) -> Iterator[None]:
         options = {"num_cpus": settings.num_cpus, "include_dashboard": False, "object_store_memory": 400 * 10**6}
     try:
         with _in_groups_of_their_own():
-            ray.init(
-                address=settings.address,
-                runtime_env=runtime_env(),
-                log_to_driver=debug,
-                logging_level="INFO" if debug else "ERROR",
-                **options,
+            _patiently(
+                functools.partial(
+                    ray.init,
+                    address=settings.address,
+                    runtime_env=runtime_env(),
+                    log_to_driver=debug,
+                    logging_level="INFO" if debug else "ERROR",
+                    **options,
+                )
             )
     except Exception as error:  # Ray has bare ones, such as when its own processes are too slow to come up
         if local:
@@ -94,6 +101,20 @@ def connect(recipe: Recipe) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _patiently(start: Callable[[], object]) -> None:
+    """Ray gives its own processes half a minute to come up, which a full machine takes; the next time it is quicker."""
+    before = set(psutil.Process().children())
+    for is_last in (False, False, True):
+        try:
+            start()
+            return
+        except Exception as error:
+            if is_last or _TOO_SLOW not in str(error):
+                raise
+        for process in set(psutil.Process().children()) - before:  # what Ray left of it
+            process.kill()
 
 
 @contextmanager

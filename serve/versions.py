@@ -265,7 +265,9 @@ class Versions:
         self.bring(number)
         self.trim()
         with self._lock:
-            if number not in self._held and not self._is_closed:
+            # A name that was taken away meanwhile is no failure: who asks for it is told that it is unknown.
+            is_offered = number in self._names.values() and not self._is_closed
+            if is_offered and number not in self._held:
                 raise self._note_failure(number, ServingError("there is no room for it; raise serving.max_loaded_mb"))
 
     def _is_too_much(self, num_more: int = 0) -> bool:

@@ -8,7 +8,7 @@ import re
 import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,8 @@ def _patiently(start: Callable[[], object]) -> None:
             if is_last or _TOO_SLOW not in str(error):
                 raise
         for process in set(psutil.Process().children()) - before:  # what Ray left of it
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
 
 
 @contextmanager
